@@ -1,0 +1,150 @@
+"""Every message that crosses the border between the API process and the scheduler.
+
+msgpack through msgspec, never pickle. Each request ends in exactly one ``RequestOutput`` whose
+``finish`` is set. Lists, not single messages, travel on the wire: one ``encode``, one ``decode``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .sampling_params import SamplingParams
+
+# --------------------------------------------------------------------------- to the scheduler
+
+
+class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_defaults=True):
+    """One sequence to extend and decode. ``n > 1`` and batches are several of these.
+
+    ``max_new_tokens == 0`` prefills only: it warms the cache, and with ``return_logprob`` scores
+    the prompt. ``logprob_start_len`` is the first prompt position whose logprob is wanted; None
+    asks for output tokens only.
+    """
+
+    rid: str
+    input_ids: list[int]
+    sampling_params: SamplingParams
+    stream: bool = False
+    return_logprob: bool = False
+    logprob_start_len: int | None = None
+    top_logprobs_num: int = 0
+    token_ids_logprob: list[int] = []
+    priority: int = 0
+    extra_key: str | None = None
+
+
+class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
+    """End every request whose rid starts with ``rid_prefix`` ("" ends all)."""
+
+    rid_prefix: str
+
+
+class ControlRequest(msgspec.Struct, tag="control", kw_only=True):
+    """Anything that is not generation; answered by one ``ControlReply`` with the same id."""
+
+    id: int
+    action: Literal["flush_cache", "stats", "ping", "shutdown"]
+
+
+ToScheduler = GenerateRequest | AbortRequest | ControlRequest
+
+# --------------------------------------------------------------------------- from the scheduler
+
+
+class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a request ended.
+
+    ``stop``: ``matched`` is the stop string or token id. ``length``: the token budget or the
+    context ended. ``abort``: ``message`` says why and ``status_code`` is the HTTP status.
+    """
+
+    type: Literal["stop", "length", "abort"]
+    matched: int | str | None = None
+    message: str | None = None
+    status_code: int | None = None
+
+
+class Logprobs(msgspec.Struct, omit_defaults=True):
+    """Logprobs of a run of tokens; the lists are parallel.
+
+    ``values[i]`` is None only for the very first prompt token. ``top[i]`` and ``chosen[i]`` hold
+    (logprob, token_id) for the ``top_logprobs_num`` likeliest and the asked-for token ids.
+    """
+
+    token_ids: list[int] = []
+    values: list[float | None] = []
+    top: list[list[tuple[float, int]]] = []
+    chosen: list[list[tuple[float, int]]] = []
+
+
+class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What one request gained since its last message.
+
+    ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
+    (retokenised by jump-forward); the text already streamed stays a prefix of the text.
+    Counters are totals so far.
+    """
+
+    rid: str
+    token_ids: list[int]
+    replaced: int = 0
+    finish: FinishReason | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    forced_tokens: int = 0
+    num_retractions: int = 0
+    input_logprobs: Logprobs | None = None
+    output_logprobs: Logprobs | None = None
+    warnings: list[str] = []
+
+
+class BatchOutput(msgspec.Struct, tag="outputs"):
+    outputs: list[RequestOutput]
+
+
+class ControlReply(msgspec.Struct, tag="reply", kw_only=True):
+    id: int
+    ok: bool
+    message: str = ""
+    data: dict[str, Any] = {}
+
+
+class SchedulerReady(msgspec.Struct, tag="ready", kw_only=True):
+    """Sent once, when the scheduler can take requests."""
+
+    pid: int
+    max_total_num_tokens: int
+    max_running_requests: int
+    max_req_input_len: int
+    context_len: int
+    load_seconds: dict[str, float] = {}
+
+
+class SchedulerFailed(msgspec.Struct, tag="failed", kw_only=True):
+    """Sent instead of ``SchedulerReady`` when start-up fails."""
+
+    message: str
+
+
+FromScheduler = BatchOutput | ControlReply | SchedulerReady | SchedulerFailed
+
+# --------------------------------------------------------------------------- the wire
+
+_encoder = msgspec.msgpack.Encoder()
+_to_scheduler_decoder = msgspec.msgpack.Decoder(list[ToScheduler])
+_from_scheduler_decoder = msgspec.msgpack.Decoder(list[FromScheduler])
+
+
+def encode(messages: list[Any]) -> bytes:
+    return _encoder.encode(messages)
+
+
+def decode_to_scheduler(data: bytes) -> list[ToScheduler]:
+    return _to_scheduler_decoder.decode(data)
+
+
+def decode_from_scheduler(data: bytes) -> list[FromScheduler]:
+    return _from_scheduler_decoder.decode(data)

@@ -1,0 +1,111 @@
+"""Every setting of the system, in one frozen dataclass; the command line is made from its fields.
+
+``resolve`` settles every ``None`` that means "auto" in one pure step before any process starts; no
+other code changes the arguments. Only the constructors of the top object of each process read it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import ServerArgsError
+
+DEFAULT_PORT = 30000
+
+Policy = Literal["lpm", "fcfs"]
+
+
+def _arg(help_text: str, default: Any, **metadata: Any) -> Any:
+    if default is MISSING:
+        return field(metadata={"help": help_text, **metadata})
+    return field(default=default, metadata={"help": help_text, **metadata})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerArgs:
+    # --- model
+    model_path: str | None = _arg(
+        "folder, GGUF file or hub name; without it the embedded SmolLM2-135M-Instruct", None
+    )
+    tokenizer_path: str | None = _arg("folder with tokenizer.json, if not the model's own", None)
+    served_model_name: str | None = _arg("the model's name over HTTP", None)
+    load_format: Literal["auto", "safetensors", "gguf", "dummy"] = _arg(
+        "where weights come from; dummy fills them with seeded random numbers", "auto"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg("dtype of the weights", "auto")
+    device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
+    kernel_backend: Literal["auto", "reference", "cpu", "triton", "flashinfer"] = _arg(
+        "which implementation of the kernels", "auto"
+    )
+    context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
+    chat_template: str | None = _arg("a Jinja file instead of the model's own template", None)
+    random_seed: int | None = _arg("seed of sampling for requests that bring none", None)
+    # --- HTTP
+    host: str = _arg("address to listen on", "127.0.0.1")
+    port: int = _arg("port to listen on", DEFAULT_PORT)
+    api_key: str | None = _arg("clients must send it as a bearer token", None)
+    log_level: Literal["debug", "info", "warning", "error"] = _arg("how much to log", "info")
+    skip_server_warmup: bool = _arg("do not send a first request at start", False)
+    watchdog_timeout: float = _arg("seconds without a step before the scheduler is replaced", 300.0)
+    # --- memory
+    mem_fraction_static: float | None = _arg(
+        "part of the free memory for weights and KV cache", None
+    )
+    max_total_tokens: int | None = _arg("KV slots; computed from memory when not given", None)
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg(
+        "dtype of the KV cache", "auto"
+    )
+    page_size: int = _arg("tokens to a page of the KV cache", 1)
+    # --- scheduling
+    max_running_requests: int | None = _arg("requests in one batch", None)
+    max_queued_requests: int | None = _arg("requests waiting before the server answers 429", None)
+    chunked_prefill_size: int | None = _arg("most prompt tokens in one step; -1 for no limit", None)
+    schedule_policy: Policy = _arg("order of the waiting queue", "lpm")
+    schedule_conservativeness: float = _arg(
+        "above 1 admits fewer requests, below 1 more (and retracts more)", 1.0
+    )
+    disable_radix_cache: bool = _arg("do not share KV between requests", False)
+    radix_eviction_policy: Literal["lru", "lfu", "fifo", "priority", "size"] = _arg(
+        "which cached leaf goes first", "lru"
+    )
+    disable_overlap_schedule: bool = _arg("schedule and compute in turn", False)
+    stream_interval: int = _arg("tokens between two messages of a stream", 1)
+    cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
+    # --- structured output
+    grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")
+    disable_jump_forward: bool = _arg("decode forced text token by token", False)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("port", 0, 65535),
+            ("page_size", 1, 1024),
+            ("stream_interval", 1, 1_000_000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ServerArgsError(
+                    f"--{name.replace('_', '-')} must be in [{low}, {high}], got {value}"
+                )
+        for name in ("max_total_tokens", "max_running_requests", "context_length", "cpu_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ServerArgsError(f"--{name.replace('_', '-')} must be positive, got {value}")
+        fraction = self.mem_fraction_static
+        if fraction is not None and not 0.0 < fraction < 1.0:
+            raise ServerArgsError(f"--mem-fraction-static must be in (0, 1), got {fraction}")
+
+
+def cache_dir() -> Path:
+    """Where downloaded models, built kernels and vocabularies are kept."""
+    configured = os.environ.get("SGLANG_LANG_CACHE")
+    if configured:
+        return Path(configured).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "sglang_lang"
+
+
+def field_names() -> list[str]:
+    return [f.name for f in fields(ServerArgs)]
