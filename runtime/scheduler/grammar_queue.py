@@ -6,9 +6,8 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler
 from sglang_lang.constrained.errors import GrammarError
-from sglang_lang.constrained.matcher import CompiledGrammar
 
 from .req import Req
 

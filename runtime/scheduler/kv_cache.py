@@ -76,6 +76,25 @@ class KVCache:
         req.alloc_len = length
         return True
 
+    def grow_by_one(self, reqs: list[Req]) -> bool:
+        """A slot for the next token of every request; all get one or none does."""
+        if not reqs:
+            return True
+        rows = np.array([req.pool_idx for req in reqs], dtype=np.int32)
+        lens = np.array([req.alloc_len for req in reqs], dtype=np.int32)
+        last_slots = self.req_pool.read_batch(rows, lens - 1)
+        slots = self.allocator.alloc_decode(last_slots, lens)
+        if slots is None:
+            pages = int(np.count_nonzero(lens % self.page_size == 0))
+            self.prefix_cache.evict(pages * self.page_size - self.allocator.available())
+            slots = self.allocator.alloc_decode(last_slots, lens)
+            if slots is None:
+                return False
+        self.req_pool.write_batch(rows, lens, slots)
+        for req in reqs:
+            req.alloc_len += 1
+        return True
+
     def publish(self, req: Req) -> None:
         """Hand the request's computed KV to the tree, so that others share it from now on.
 

@@ -68,6 +68,9 @@ class Planner:
 
     def grow(self, parts: list[Part]) -> bool:
         """Give every part its KV slots; False if there are too few even after evicting."""
+        ones = [p.req for p in parts if p.length == 1 and p.start == p.req.alloc_len > 0]
+        if not self._kv.grow_by_one(ones):
+            return False
         return all(self._kv.grow(part.req, part.start + part.length) for part in parts)
 
     def admit(self, queues: Queues, budget: int) -> list[Part]:

@@ -145,7 +145,7 @@ def _kv_pool(
 
 def _prefix_cache(args: ServerArgs, allocator: TokenAllocator) -> PrefixCache:
     if args.disable_radix_cache:
-        return NoCache(allocator)
+        return NoCache(allocator.page_size)
     return RadixCache(allocator, args.radix_eviction_policy)
 
 

@@ -56,7 +56,7 @@ class StepBuilder:
             input_ids=input_ids,
             pending_rows=np.array(pending_rows, dtype=np.int64),
             positions=positions,
-            out_cache_loc=self._req_pool.gather(np.repeat(pool, lengths), positions),
+            out_cache_loc=self._req_pool.read_batch(np.repeat(pool, lengths), positions).astype(np.int64),
             req_pool_indices=pool,
             seq_lens=(starts + lengths).astype(np.int32),
             extend_lens=lengths,
