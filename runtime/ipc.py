@@ -1,7 +1,8 @@
 """How the API side and the scheduler exchange lists of messages: over ZMQ, or inside one process.
 
-The API side binds two ipc:// sockets in a private 0700 folder, one folder for each life of a
-scheduler, so a restarted one never sees the messages of the one before. Nothing is dropped:
+The two ipc:// sockets lie in a private 0700 folder of the API side, one folder for each life of a
+scheduler, so a restarted one never sees the messages of the one before. Readers bind and writers
+connect, so that a writer may start before its reader. Nothing is dropped:
 towards the scheduler the queue is unbounded, since a live request puts at most two messages in it
 and the tokenizer manager bounds the live requests; towards the API side ``send`` waits once
 ``MAX_WAITING_REPLIES`` messages are unread, which slows the scheduler down to its reader.
@@ -80,7 +81,7 @@ class ZmqSchedulerPort:
         self._context = zmq.Context()
         self._receiver = self._context.socket(zmq.PULL)
         self._receiver.setsockopt(zmq.RCVHWM, 0)
-        self._receiver.connect(addresses.to_scheduler)
+        self._receiver.bind(addresses.to_scheduler)
         self._sender = self._context.socket(zmq.PUSH)
         self._sender.setsockopt(zmq.SNDHWM, MAX_WAITING_REPLIES)
         self._sender.connect(addresses.from_scheduler)
@@ -111,7 +112,7 @@ class ZmqSchedulerClient:
         self._context = zmq.Context()
         self._sender = self._context.socket(zmq.PUSH)
         self._sender.setsockopt(zmq.SNDHWM, 0)
-        self._sender.bind(self.addresses.to_scheduler)
+        self._sender.connect(self.addresses.to_scheduler)
         self._receiver = self._context.socket(zmq.PULL)
         self._receiver.setsockopt(zmq.RCVHWM, MAX_WAITING_REPLIES)
         self._receiver.bind(self.addresses.from_scheduler)
