@@ -114,7 +114,7 @@ def may_import(name: str, target: str) -> bool:
     """Whether module ``name`` may import ``target``; both are named below sglang_lang."""
     own_floor = longest_prefix(name, ALLOWED)
     allowed = ALLOWED[own_floor or ""]
-    is_language = longest_prefix(target, {folder: () for folder in FOLDERS}) is None
+    is_language = not any(within(target, folder) for folder in FOLDERS)
     if not any(within(target, prefix) if prefix else is_language for prefix in allowed):
         return False
     room = longest_prefix(name, FORBIDDEN)
