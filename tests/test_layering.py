@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -78,19 +78,17 @@ def within(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix + ".")
 
 
-def longest_prefix(name: str, prefixes: dict[str, tuple[str, ...]]) -> str | None:
+def longest_prefix(name: str, prefixes: Iterable[str]) -> str | None:
     matching = [prefix for prefix in prefixes if prefix and within(name, prefix)]
     return max(matching, key=len, default=None)
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (module name below sglang_lang, file); the language's modules have no folder's name."""
+    """Yield (module name below sglang_lang, file); rglob does not enter the links."""
     for folder in (*FOLDERS, "sglang_lang"):
         base = root / folder
         for path in sorted(base.rglob("*.py")):
             relative = path.relative_to(base if folder == "sglang_lang" else root)
-            if folder == "sglang_lang" and relative.parts[0] in FOLDERS:
-                continue
             yield ".".join(relative.with_suffix("").parts).removesuffix(".__init__"), path
 
 
