@@ -1,0 +1,71 @@
+"""Which implementation serves each op on a device, chosen once when an ``Ops`` is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from .ops import (
+    add_rms_norm,
+    gelu_tanh_and_mul,
+    linear,
+    paged_attention,
+    rms_norm,
+    rotary,
+    sample,
+    silu_and_mul,
+    store_kv,
+    token_bitmask,
+)
+
+Backend = Literal["auto", "reference", "cpu", "triton", "flashinfer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """The ops a model is made of; each field's type says shapes and meaning."""
+
+    rms_norm: rms_norm.RmsNorm
+    add_rms_norm: add_rms_norm.AddRmsNorm
+    rotary: rotary.Rotary
+    silu_and_mul: silu_and_mul.SiluAndMul
+    gelu_tanh_and_mul: gelu_tanh_and_mul.GeluTanhAndMul
+    store_kv: store_kv.StoreKV
+    paged_attention: paged_attention.PagedAttention
+    pack_linear: linear.PackLinear
+    sample: sample.Sample
+    apply_token_bitmask_inplace: token_bitmask.ApplyTokenBitmaskInplace
+
+
+REFERENCE = Ops(
+    rms_norm=rms_norm.reference,
+    add_rms_norm=add_rms_norm.reference,
+    rotary=rotary.reference,
+    silu_and_mul=silu_and_mul.reference,
+    gelu_tanh_and_mul=gelu_tanh_and_mul.reference,
+    store_kv=store_kv.reference,
+    paged_attention=paged_attention.reference,
+    pack_linear=linear.reference,
+    sample=sample.reference,
+    apply_token_bitmask_inplace=token_bitmask.reference,
+)
+
+
+def load_ops(device: torch.device, backend: str = "auto") -> Ops:
+    """Return the ops for a device.
+
+    Args:
+        device: where the tensors will live.
+        backend: one implementation by name, or ``auto`` for the fastest that works here.
+
+    Raises:
+        ValueError: the backend is unknown, or cannot serve this device.
+    """
+    if backend not in get_args(Backend):
+        allowed = ", ".join(get_args(Backend))
+        raise ValueError(f"kernel backend {backend!r} is unknown; choose one of {allowed}")
+    if backend in ("auto", "reference"):
+        return REFERENCE
+    raise ValueError(f"kernel backend {backend!r} cannot serve device {str(device)!r}")

@@ -1,0 +1,98 @@
+"""Compile C++ sources into a cached shared library that ctypes can load.
+
+Knows the compiler and the cache folder; nothing of what the libraries do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+COMPILERS = ("g++", "c++", "clang++")
+BASE_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden")
+BUILD_SECONDS = 300
+
+
+class NoCompilerError(RuntimeError):
+    """No C++ compiler is on the PATH."""
+
+
+class BuildError(RuntimeError):
+    """The compiler refused the sources; the message holds what it said."""
+
+
+def cache_folder() -> Path:
+    """The folder for everything that can be made again: $SGLANG_LANG_CACHE, or the user's cache."""
+    override = os.environ.get("SGLANG_LANG_CACHE")
+    if override:
+        return Path(override)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sglang-lang"
+
+
+def build_shared_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> Path:
+    """Compile the sources once and return the path of the shared library.
+
+    The library is found again by a hash of the sources, the headers beside them, the flags and the
+    compiler, so a change of any of them builds anew. Several processes may build at once: each
+    compiles to a file of its own, and renames it into place.
+
+    Args:
+        name: stem of the library's file name.
+        sources: C++ files; headers (``*.h``) are looked for in their folders.
+        flags: added to ``BASE_FLAGS``.
+
+    Raises:
+        NoCompilerError: there is neither a built library nor a compiler.
+        BuildError: compilation failed.
+    """
+    compiler = _find_compiler()
+    command = [compiler, *BASE_FLAGS, *flags, *map(str, sources)]
+    folder = cache_folder() / "native"
+    library = folder / f"{name}-{_digest(compiler, sources, flags)}.so"
+    if library.exists():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{name}-") as scratch:
+        built = Path(scratch) / library.name
+        _compile([*command, "-o", str(built)])
+        built.replace(library)
+    return library
+
+
+def _find_compiler() -> str:
+    for candidate in COMPILERS:
+        if path := shutil.which(candidate):
+            return path
+    raise NoCompilerError(f"no C++ compiler found; looked for {', '.join(COMPILERS)} on the PATH")
+
+
+def _digest(compiler: str, sources: Sequence[Path], flags: Sequence[str]) -> str:
+    resolved = Path(compiler).resolve()
+    digest = hashlib.sha256()
+    identity = (str(resolved), str(resolved.stat().st_mtime_ns), *BASE_FLAGS, *flags)
+    digest.update("\0".join(identity).encode())
+    for path in _inputs(sources):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _inputs(sources: Sequence[Path]) -> Iterator[Path]:
+    yield from sources
+    for folder in sorted({source.parent for source in sources}):
+        yield from sorted(folder.glob("*.h"))
+
+
+def _compile(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{command[0]} ran longer than {BUILD_SECONDS} seconds") from error
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(command)}\n{done.stderr}")

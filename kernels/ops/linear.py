@@ -1,0 +1,46 @@
+"""Linear layers whose weight is packed once for the device that runs them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Linear(Protocol):
+    """``x @ weight.T + bias`` with the weight held in the implementation's own layout."""
+
+    in_features: int
+    out_features: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the layer to x [T, in_features]; returns [T, out_features] of x's dtype."""
+        ...
+
+
+class PackLinear(Protocol):
+    """Take over a weight and return the layer that applies it.
+
+    Args:
+        weight: [out_features, in_features]; the layer may keep it or a repacked copy.
+        bias: [out_features], or None.
+    """
+
+    def __call__(self, weight: Tensor, bias: Tensor | None) -> Linear: ...
+
+
+class ReferenceLinear:
+    """A linear layer through torch's own matrix product."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.out_features, self.in_features = weight.shape
+        self._weight = weight
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self._weight, self._bias)
+
+
+def reference(weight: Tensor, bias: Tensor | None) -> Linear:
+    return ReferenceLinear(weight, bias)

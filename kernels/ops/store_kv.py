@@ -1,0 +1,28 @@
+"""Write the keys and values of new tokens into their slots of the KV cache."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class StoreKV(Protocol):
+    """``k_cache[slots] = k`` and ``v_cache[slots] = v``.
+
+    Args:
+        k: [T, Hk, D]; the last two dimensions are dense, tokens may be strided.
+        v: [T, Hk, D], like k.
+        k_cache: [num_slots, Hk, D], updated in place, of any floating dtype.
+        v_cache: [num_slots, Hk, D], like k_cache.
+        slots: [T] int64, distinct.
+    """
+
+    def __call__(
+        self, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor
+    ) -> None: ...
+
+
+def reference(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
+    k_cache[slots] = k.to(k_cache.dtype)
+    v_cache[slots] = v.to(v_cache.dtype)
