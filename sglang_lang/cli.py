@@ -17,6 +17,7 @@ import sglang_lang as sgl
 
 from . import terminal
 from .backends.base import BaseBackend
+from .extras import MissingExtraError, needs
 from .ir import SglFunction
 from .runtime import doctor
 from .runtime.errors import SGLangError
@@ -33,12 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(arguments)
         command: Command = args.command
         return command(args)
-    except SGLangError as error:
+    except (SGLangError, MissingExtraError) as error:
         return complain(str(error))
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == __package__:
-            raise
-        return complain(f"{error.name} is not installed: pip install 'sglang-lang[runtime]'")
     except KeyboardInterrupt:
         return 130
 
@@ -110,8 +107,8 @@ def sampling(args: argparse.Namespace) -> terminal.Sampling:
 
 
 def serve(flags: list[str]) -> int:
-    from .runtime import launch_server
-
+    with needs("runtime"):
+        from .runtime import launch_server
     return launch_server.main(flags)
 
 
