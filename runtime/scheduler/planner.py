@@ -119,8 +119,7 @@ def launch_parts(parts: list[Part]) -> Batch:
         req = part.req
         req.kv_len = part.start + part.length
         req.scored_len = max(req.scored_len, part.score_last + 1)
-        if part.samples:
-            req.pending = 1
+        req.pending += part.samples
     return Batch(parts)
 
 

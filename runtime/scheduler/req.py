@@ -29,7 +29,8 @@ class Req:
                                                                total_len
 
     ``kv_len`` counts what has been launched: steps run in order, so a later step may rely on it.
-    ``pending`` is 1 while the last sampled token is still on the device.
+    ``pending`` counts sampled tokens that are still on the device: at most one between steps, two
+    while a step is launched before the one ahead of it is taken in.
     """
 
     __slots__ = (
@@ -108,8 +109,12 @@ class Req:
         return len(self.tokens) + self.pending - self.kv_len
 
     @property
+    def known_output_len(self) -> int:
+        return len(self.tokens) - self.prompt_len
+
+    @property
     def output_len(self) -> int:
-        """Output tokens, the pending one included."""
+        """Output tokens, pending ones included."""
         return len(self.tokens) + self.pending - self.prompt_len
 
     @property

@@ -34,7 +34,7 @@ class ResultProcessor:
 
     def take_token(self, req: Req, token_id: int, logprob: TokenLogprob | None) -> None:
         """The token that the request's last step has sampled."""
-        req.pending = 0
+        req.pending -= 1
         if req.matcher is not None:
             accepted = req.matcher.accept_token(token_id)
             assert accepted, f"request {req.rid}: the mask let token {token_id} through"
@@ -51,7 +51,7 @@ class ResultProcessor:
 
     def _append(self, req: Req, token_id: int) -> None:
         req.tokens.append(token_id)
-        output_len = req.output_len
+        output_len = req.known_output_len
         if output_len >= req.params.min_new_tokens:
             if self._ends(req, token_id):
                 req.finish = FinishReason("stop", matched=token_id)
@@ -100,7 +100,7 @@ class ResultProcessor:
 
     def report(self, req: Req) -> RequestOutput | None:
         """What the client has not been told yet, if it is time to tell."""
-        new = req.output_len - req.pending - req.sent_len
+        new = req.known_output_len - req.sent_len
         if req.finish is None and not (req.request.stream and new >= self._stream_interval):
             return None
         output = RequestOutput(

@@ -120,7 +120,7 @@ class StepBuilder:
             ids = np.array(list(params.logit_bias), dtype=np.int64)
             add = np.array(list(params.logit_bias.values()), dtype=np.float32)
             edits.append(LogitEdit(row, ids, add))
-        if req.output_len < params.min_new_tokens and req.matcher is None:
+        if req.output_len <= params.min_new_tokens and req.matcher is None:
             ends = np.array(self._eos + list(params.stop_token_ids), dtype=np.int64)
             edits.append(LogitEdit(row, ends, MINUS_INFINITY))
         return edits
