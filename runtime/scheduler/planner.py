@@ -77,19 +77,25 @@ class Planner:
         """Move waiting requests to the running ones and return their first parts."""
         parts: list[Part] = []
         filling = [req for req in queues.running if req.kv_len < req.prompt_len]
+        promised = sum(self._promised(req) for req in queues.running) if queues.waiting else 0
         for candidate in self._policy.candidates(queues.waiting):
             if budget <= 0 or len(queues.running) >= self._max_running:
                 break
             req = candidate.req
             if self._kv.shares and fills_prefix_of(filling, candidate):
                 continue
-            if not self._fits(candidate, queues.running) or not self._kv.admit(req):
+            # A matched prefix is locked, and so no longer available: it counts as needed.
+            needed = req.total_len + self._expected_output(req) + self._kv.page_size
+            if queues.running and promised + needed > self._kv.available():
+                break
+            if not self._kv.admit(req):
                 break
             part = _part(req, min(req.extend_len, budget))
             if not self._kv.grow(req, part.start + part.length):
                 self._kv.release(req)
                 break
             budget -= part.length
+            promised += self._promised(req)
             parts.append(part)
             queues.running.append(req)
             filling.append(req)
@@ -100,17 +106,12 @@ class Planner:
                 req.passed_over += 1
         return parts
 
-    def _fits(self, candidate: Candidate, running: list[Req]) -> bool:
-        """Whether prompt and expected output fit beside what the running ones still need."""
-        ratio = self.new_token_ratio.value
-        promised = sum(
-            max(req.total_len - req.alloc_len, 0) + int(max(req.remaining_len, 0) * ratio)
-            for req in running
-        )
-        req = candidate.req
-        # Locking the matched prefix takes it out of what could be evicted.
-        need = req.total_len + int(req.remaining_len * ratio) + self._kv.page_size
-        return not running or promised + need <= self._kv.available()
+    def _promised(self, req: Req) -> int:
+        """Slots that a running request is still expected to take."""
+        return max(req.total_len - req.alloc_len, 0) + self._expected_output(req)
+
+    def _expected_output(self, req: Req) -> int:
+        return int(max(req.remaining_len, 0) * self.new_token_ratio.value)
 
 
 def launch_parts(parts: list[Part]) -> Batch:
