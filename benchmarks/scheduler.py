@@ -81,7 +81,7 @@ def make(batch: int, page_size: int) -> tuple[Scheduler, EncodingPort]:
     vocabulary = Vocabulary.from_token_bytes([bytes([i]) for i in range(256)], [])
     scheduler = Scheduler(
         port=port,
-        runner=RandomTokens(),  # type: ignore[arg-type]
+        runner=RandomTokens(),
         kv=kv,
         planner=Planner(kv, SchedulePolicy("lpm", kv), 8192, batch, 0.1),
         builder=StepBuilder(req_pool, VOCAB, frozenset({2})),

@@ -45,7 +45,9 @@ class Sampler:
             _apply_edit(logits, edit)
         if bitmask is not None:
             self._ops.apply_token_bitmask_inplace(
-                logits, torch.from_numpy(bitmask).to(self._device), self._ids(batch.constrained_rows)
+                logits,
+                torch.from_numpy(bitmask).to(self._device),
+                self._ids(batch.constrained_rows),
             )
         drawn = [i for i, temperature in enumerate(batch.temperatures) if temperature > 0.0]
         if not drawn:

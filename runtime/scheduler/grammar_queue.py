@@ -65,9 +65,7 @@ class GrammarQueue:
         """Take out the requests whose rid starts so."""
         taken = [req for req, _ in self._compiling if req.rid.startswith(rid_prefix)]
         self._compiling = [
-            (req, future)
-            for req, future in self._compiling
-            if not req.rid.startswith(rid_prefix)
+            (req, future) for req, future in self._compiling if not req.rid.startswith(rid_prefix)
         ]
         return taken
 

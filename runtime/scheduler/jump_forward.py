@@ -8,18 +8,29 @@ healing follows from measuring how often plain retokenisation is not canonical.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from sglang_lang.constrained.matcher import GrammarMatcher
 
-from ..text.tokenizer import Tokenizer
 from .req import Req
 
 TAIL_TOKENS = 8  # most output tokens that are tokenised again with the forced text
 MAX_HEALED = 2  # most tokens given back
 WORD_STARTS = (b" ", b"\n", b"\t", b'"', b"{", b"[", b",", b":")
+
+
+class Retokenizer(Protocol):
+    """What jump-forward needs of a tokenizer."""
+
+    @property
+    def token_bytes(self) -> Sequence[bytes | None]: ...
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """Tokens of text that goes on a text already begun: no BOS, no dummy prefix."""
+        ...
 
 
 class Jump(NamedTuple):
@@ -37,7 +48,7 @@ class JumpForward:
         vocab_size: number of logits.
     """
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Retokenizer, vocab_size: int) -> None:
         self._tokenizer = tokenizer
         self._token_bytes = tokenizer.token_bytes
         self._token_lens = np.zeros(vocab_size, dtype=np.int32)

@@ -147,12 +147,9 @@ class KVCache:
         last_slot = None
         if req.alloc_len:
             assert req.pool_idx is not None
-            last_slot = int(
-                self.req_pool.slots(req.pool_idx, req.alloc_len - 1, req.alloc_len)[0]
-            )
+            last_slot = int(self.req_pool.slots(req.pool_idx, req.alloc_len - 1, req.alloc_len)[0])
         slots = self.allocator.alloc_extend(last_slot, req.alloc_len, count)
         if slots is None:
             self.prefix_cache.evict(count + self.page_size - self.allocator.available())
             slots = self.allocator.alloc_extend(last_slot, req.alloc_len, count)
         return slots
-

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .batch import Batch, Part
 from .kv_cache import KVCache
-from .policy import Candidate, NewTokenRatio, SchedulePolicy, fills_prefix_of
+from .policy import NewTokenRatio, SchedulePolicy, fills_prefix_of
 from .req import Req
 
 

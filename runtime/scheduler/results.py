@@ -140,9 +140,7 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
             scored += part.num_scored
         if part.samples:
             if alive:
-                results.take_token(
-                    req, result.next_ids[sampled], result.sampled_logprobs[sampled]
-                )
+                results.take_token(req, result.next_ids[sampled], result.sampled_logprobs[sampled])
             sampled += 1
         if alive and req.prefill_only and part.start + part.length == req.prompt_len:
             req.finish = FinishReason("length")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +26,8 @@ from ..messages import (
     GenerateRequest,
     RequestOutput,
 )
-from ..model_executor.model_runner import LaunchedStep, ModelRunner
+from ..model_executor.model_runner import LaunchedStep
+from ..model_executor.step import StepInput
 from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
@@ -40,6 +42,14 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_MS = 1000
 COMPILING_WAIT_MS = 2
+
+
+class Runner(Protocol):
+    """What the scheduler asks of a model runner."""
+
+    def launch(self, step: StepInput) -> LaunchedStep: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -80,7 +90,7 @@ class Scheduler:
         self,
         *,
         port: SchedulerPort,
-        runner: ModelRunner,
+        runner: Runner,
         kv: KVCache,
         planner: Planner,
         builder: StepBuilder,

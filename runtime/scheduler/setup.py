@@ -15,8 +15,8 @@ from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 
+from ..checkpoints.checkpoint import open_checkpoint
 from ..checkpoints.config import ModelConfig
-from ..checkpoints.open import open_checkpoint
 from ..ipc import SchedulerPort
 from ..messages import SchedulerReady
 from ..model_executor.memory import available_bytes, fit_slots, slot_bytes

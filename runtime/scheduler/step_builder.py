@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool
 
 from ..model_executor.sampler import uniform
-from ..model_executor.step import LogitEdit, SamplingBatch, StepInput
+from ..model_executor.step import IntArray, LogitEdit, SamplingBatch, StepInput
 from .batch import Batch, Part
 from .req import Req
 
@@ -52,11 +53,12 @@ class StepBuilder:
             if end > known:
                 pending_rows.append(row - 1)
         scored_rows, scored_targets, scored_chosen = self._scored(parts, row_ends - lengths)
+        slots = self._req_pool.read_batch(np.repeat(pool, lengths), positions)
         return StepInput(
             input_ids=input_ids,
             pending_rows=np.array(pending_rows, dtype=np.int64),
             positions=positions,
-            out_cache_loc=self._req_pool.read_batch(np.repeat(pool, lengths), positions).astype(np.int64),
+            out_cache_loc=slots.astype(np.int64),
             req_pool_indices=pool,
             seq_lens=(starts + lengths).astype(np.int32),
             extend_lens=lengths,
@@ -73,8 +75,8 @@ class StepBuilder:
         )
 
     def _scored(
-        self, parts: list[Part], first_rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+        self, parts: list[Part], first_rows: npt.NDArray[np.int64]
+    ) -> tuple[IntArray, IntArray, list[list[int]]]:
         rows: list[int] = []
         targets: list[int] = []
         chosen: list[list[int]] = []

@@ -156,9 +156,7 @@ def test_stop_strings_across_tokens_end_the_request_there() -> None:
     scheduler = toy.build()
     # A stop string is text; the toy's text is bytes, so choose one that is ASCII.
     ascii_stop = next(
-        bytes(expected[i : i + 2]).decode()
-        for i in range(39)
-        if max(expected[i : i + 2]) < 128
+        bytes(expected[i : i + 2]).decode() for i in range(39) if max(expected[i : i + 2]) < 128
     )
     scheduler.send(request("s", [9, 9], max_new_tokens=40, stop=[ascii_stop]))
     scheduler.run()
@@ -208,7 +206,7 @@ def test_the_same_seed_draws_the_same_tokens_in_any_company() -> None:
         scheduler = Toy().build()
         for i in range(company):
             scheduler.send(request(f"c{i}", [i], max_new_tokens=20, temperature=1.0))
-        bias = {i: 20.0 for i in range(60)}
+        bias = dict.fromkeys(range(60), 20.0)
         scheduler.send(request("x", [1], 20, temperature=2.0, seed=42, logit_bias=bias))
         scheduler.run()
         return scheduler.outcomes["x"].ids
@@ -225,12 +223,8 @@ def test_prompt_logprobs_are_scored_from_the_asked_position() -> None:
         if cache_warm:
             scheduler.send(request("warm", prompt))
             scheduler.run()
-        scheduler.send(
-            request("s", prompt, 0, return_logprob=True, logprob_start_len=1)
-        )
-        scheduler.send(
-            request("all", prompt, 2, return_logprob=True, logprob_start_len=0)
-        )
+        scheduler.send(request("s", prompt, 0, return_logprob=True, logprob_start_len=1))
+        scheduler.send(request("all", prompt, 2, return_logprob=True, logprob_start_len=0))
         scheduler.run()
         values = scheduler.outcomes["s"].input_logprobs
         assert len(values) == len(prompt) - 1

@@ -218,9 +218,7 @@ class ToyScheduler:
 def request(rid: str, prompt: list[int], max_new_tokens: int = 8, **kwargs: Any) -> GenerateRequest:
     """A greedy request; sampling parameters and message fields may be mixed in kwargs."""
     message_fields = {
-        name: kwargs.pop(name)
-        for name in list(kwargs)
-        if name in GenerateRequest.__struct_fields__
+        name: kwargs.pop(name) for name in list(kwargs) if name in GenerateRequest.__struct_fields__
     }
     params = SamplingParams(max_new_tokens=max_new_tokens, **{"temperature": 0.0, **kwargs})
     return GenerateRequest(rid=rid, input_ids=prompt, sampling_params=params, **message_fields)
