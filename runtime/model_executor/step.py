@@ -1,4 +1,4 @@
-"""What the scheduler hands to the model runner for one step, and what it gets back: plain values."""
+"""What the scheduler hands to the model runner for a step, and what it gets back: plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who owns which KV slot: gives slots to requests, shares finished ones through the prefix cache."""
+"""Who owns which KV slot: slots for requests, and shared ones through the prefix cache."""
 
 from __future__ import annotations
 
