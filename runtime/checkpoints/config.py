@@ -56,7 +56,7 @@ class RopeConfig:
 
 @dataclass(frozen=True, slots=True)
 class GenerationDefaults:
-    """Sampling the model's authors recommend (generation_config.json); None where they are silent."""
+    """Sampling the model's authors recommend in generation_config.json; None: they say nothing."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -67,9 +67,10 @@ class GenerationDefaults:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """One decoder-only model. ``windows[i]`` is layer i's attention window, None for full attention.
+    """One decoder-only model.
 
-    ``ropes[i]`` is layer i's rotary embedding; equal ones are one object, so tables can be shared.
+    ``windows[i]`` is layer i's attention window, None for full attention; ``ropes[i]`` its rotary
+    embedding.
     """
 
     family: str  # the file in runtime/models/
@@ -251,11 +252,10 @@ def _ropes(fields: _Fields, head_dim: int, local: list[bool]) -> tuple[RopeConfi
 
 def _rope(fields: _Fields, parameters: Mapping[str, Any], head_dim: int) -> RopeConfig:
     config = fields.config
-    kind = parameters.get("rope_type") or parameters.get("type") or "default"
+    kind: Any = parameters.get("rope_type") or parameters.get("type") or "default"
     if kind not in get_args(RopeKind):
-        raise ModelLoadError(
-            f"config: rope_type {kind!r} is not supported; known are {', '.join(get_args(RopeKind))}"
-        )
+        known = ", ".join(get_args(RopeKind))
+        raise ModelLoadError(f"config: rope_type {kind!r} is not supported; known are {known}")
     partial = parameters.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
     optional = {
         name: parameters[name]

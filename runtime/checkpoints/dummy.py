@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DummyCheckpoint:
-    """Configuration and tokenizer of ``original``, weights from a generator seeded by their name."""
+    """Configuration and tokenizer of ``original``, random weights seeded by name."""
 
     def __init__(self, original: GGUFCheckpoint | HuggingFaceCheckpoint) -> None:
         self._original = original

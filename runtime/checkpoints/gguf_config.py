@@ -106,7 +106,9 @@ def _rope_scaling(file: GGUFFile, architecture: str) -> dict[str, Any] | None:
     factors = file.tensors.get("rope_freqs.weight")
     if factors is not None:
         if factors.format.name != "F32":
-            raise ModelLoadError(f"{file.path}: rope_freqs.weight is {factors.format.name}, not F32")
+            raise ModelLoadError(
+                f"{file.path}: rope_freqs.weight is {factors.format.name}, not F32"
+            )
         values = file.raw(factors).view(np.float32).tolist()
         return {"rope_type": "factors", "factors": values}
     kind = file.metadata.get(prefix + "type", "none")

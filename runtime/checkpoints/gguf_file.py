@@ -103,8 +103,9 @@ class GGUFFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            # Copy on write: torch wants a writable buffer, and nothing reaches the file.
             with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except (OSError, ValueError) as error:  # ValueError: mmap refuses an empty file
             raise ModelLoadError(f"cannot read {path}: {error}") from error
         self._pos = 0
@@ -114,7 +115,7 @@ class GGUFFile:
             raise self._broken(f"the header is damaged at byte {self._pos}") from error
 
     def raw(self, tensor: TensorInfo) -> npt.NDArray[np.uint8]:
-        """The tensor's bytes [nbytes], a view of the mapped file (read-only)."""
+        """The tensor's bytes [nbytes], a view of the mapped file."""
         return np.frombuffer(self._map, np.uint8, tensor.nbytes, tensor.start)
 
     def _read_header(self) -> tuple[dict[str, Any], dict[str, TensorInfo]]:

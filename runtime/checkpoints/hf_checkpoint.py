@@ -1,4 +1,4 @@
-"""A Hugging Face folder: config.json, (sharded) safetensors, tokenizer.json, generation_config.json.
+"""A Hugging Face folder: configs, tokenizer.json and (sharded) safetensors.
 
 Pickled weights (.bin, .pt) are never opened.
 """
@@ -63,7 +63,9 @@ def _weight_files(folder: Path) -> list[Path]:
     outside = [file for file in files if file.parent != folder]
     missing = [file for file in files if not file.is_file()]
     if outside or missing:
-        raise ModelLoadError(f"{(outside + missing)[0]} is named by the index but is not in {folder}")
+        raise ModelLoadError(
+            f"{(outside + missing)[0]} is named by the index but is not in {folder}"
+        )
     return files
 
 

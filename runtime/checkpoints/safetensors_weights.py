@@ -22,12 +22,12 @@ class SafetensorsWeights:
         self._file_of: dict[str, Any] = {}
         for path in files:
             try:
-                file = safe_open(path, framework="pt")
+                file: Any = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
                 raise ModelLoadError(
                     f"{path} is truncated or not a safetensors file: {error}"
                 ) from error
-            self._file_of.update(dict.fromkeys(file.keys(), file))
+            self._file_of |= dict.fromkeys(file.keys(), file)
 
     def names(self) -> frozenset[str]:
         return frozenset(self._file_of)

@@ -21,7 +21,11 @@ class WeightSource(Protocol):
         ...
 
     def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """One tensor, new memory; ``shape`` is only a wish, the caller checks it."""
+        """One tensor, perhaps a view of the file; ``shape`` is a wish that the caller checks.
+
+        Raises:
+            ModelLoadError: the checkpoint has no such tensor.
+        """
         ...
 
 
@@ -48,8 +52,8 @@ class Weights:
         inner._unread = self._unread
         return inner
 
-    def take(self, name: str, *shape: int) -> torch.Tensor:
-        """Read one tensor.
+    def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Read one tensor, in ``dtype`` if it differs from the other weights'.
 
         Raises:
             ModelLoadError: it is missing, or its shape is not the one the configuration implies.
@@ -61,7 +65,7 @@ class Weights:
                 f"weight {full_name} has shape {tuple(tensor.shape)}, the config implies {shape}"
             )
         self._unread.discard(full_name)
-        return tensor.to(device=self.device, dtype=self.dtype)
+        return tensor.to(device=self.device, dtype=dtype or self.dtype)
 
     def skip(self, name: str) -> None:
         """Leave a weight unread on purpose, if the checkpoint has it."""
