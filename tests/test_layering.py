@@ -46,7 +46,12 @@ ALLOWED = {
 
 # What a room of the runtime may not know although its floor may.
 FORBIDDEN = {
-    "runtime.scheduler": ("runtime.server", "runtime.text", "runtime.engine"),
+    "runtime.scheduler": (  # jump-forward alone retokenises, so the tokenizer is allowed
+        "runtime.server",
+        "runtime.text.tokenizer_manager",
+        "runtime.text.detokenizer",
+        "runtime.engine",
+    ),
     "runtime.model_executor": ("runtime.scheduler", "runtime.server", "runtime.text"),
     "runtime.checkpoints": ("runtime.scheduler", "runtime.server", "runtime.model_executor"),
     "runtime.text": ("runtime.server", "runtime.scheduler", "runtime.model_executor"),
@@ -152,7 +157,7 @@ def test_imports_run_downwards() -> None:
         ("constrained/f.py", "from sglang_lang.kernels.dispatch import load_ops"),
         ("runtime/g.py", "from sglang_lang import gen"),
         ("runtime/layers/h.py", "from ..models import llama"),
-        ("runtime/scheduler/i.py", "from sglang_lang.runtime.text.tokenizer import Tokenizer"),
+        ("runtime/scheduler/i.py", "from sglang_lang.runtime.text.detokenizer import X"),
         ("sglang_lang/j.py", "from .runtime.scheduler import batch"),
         ("sglang_lang/k.py", "import torch"),
     ],

@@ -36,7 +36,7 @@ BANNED_ATTRIBUTES = {
     ("np", "load"): "may read pickles",
 }
 ENVIRONMENT = {"SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"}
-PRINTING_ALLOWED = {"sglang_lang/cli.py"}
+PRINTING_ALLOWED = {"sglang_lang/cli.py", "sglang_lang/terminal.py"}
 
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 MUTABLE_CALLS = {"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "Counter"}

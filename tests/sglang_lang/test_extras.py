@@ -1,4 +1,4 @@
-"""A missing optional package is named with the extra that brings it; a bug of ours is not hidden."""
+"""A missing optional package is named with its extra; a bug of ours is not hidden."""
 
 from __future__ import annotations
 
