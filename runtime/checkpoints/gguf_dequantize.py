@@ -25,14 +25,14 @@ def dequantize(raw: npt.NDArray[np.uint8], block: BlockFormat, dtype: torch.dtyp
     Args:
         raw: its bytes, [blocks * block.nbytes].
         block: its format.
-        dtype: of the result; the arithmetic is float32.
+        dtype: what quantised values become (computed in float32); floats keep their own.
 
     Returns:
-        [values]; for a float format a view of ``raw`` where dtype is the stored one.
+        [values]; a view of ``raw`` for a float format.
     """
     data = torch.from_numpy(raw)
     if block.name in _FLOATS:
-        return data.view(_FLOATS[block.name]).to(dtype)
+        return data.view(_FLOATS[block.name])
     unpack = _BLOCKS.get(block.name)
     if unpack is None:
         return _by_gguf_package(raw, block).to(dtype)
