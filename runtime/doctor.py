@@ -19,6 +19,7 @@ from pathlib import Path
 from .server_args import cache_dir
 
 DISTRIBUTION = "sglang-lang"
+MIB = 1 << 20
 GIB = 1 << 30
 COMPILERS = ("g++", "c++", "clang++")
 
@@ -147,4 +148,4 @@ def _implementation(op: object) -> str:
 def _cache() -> Finding:
     folder = cache_dir()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Finding("cache", f"{folder}, {size / GIB:.2f} GiB")
+    return Finding("cache", f"{folder}, {size / MIB:.0f} MiB")
