@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +15,12 @@ import torch
 from sglang_lang.kernels.dispatch import Ops
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 
+from ..models.registry import CausalLM
 from .forward_batch import ForwardBatch, ForwardMode
 from .sampler import Sampler, token_logprobs
 from .step import StepInput, StepResult
 
 Bitmask = npt.NDArray[np.int32]
-
-
-class Model(Protocol):
-    """A decoder as the runner sees it; see runtime/models."""
-
-    def forward(self, batch: ForwardBatch) -> torch.Tensor:
-        """Hidden states [T, H] of the step's tokens; writes their K and V."""
-        ...
-
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[R, H] hidden states to [R, V] fp32 logits, which the caller may change."""
-        ...
 
 
 class LaunchedStep:
@@ -76,7 +64,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: Model,
+        model: CausalLM,
         ops: Ops,
         kv_pool: TokenToKVPool,
         req_pool: ReqToTokenPool,
