@@ -59,6 +59,11 @@ class ReqToTokenPool:
         if self._is_mirrored:
             self._upload((torch.from_numpy(indices), torch.from_numpy(positions)), slots)
 
+    def read_batch(self, indices: Int32Array, positions: npt.NDArray[np.integer]) -> Int32Array:
+        """One slot for each of B rows: ``table[indices[b], positions[b]]`` [B]."""
+        out: Int32Array = self._host[indices, positions]
+        return out
+
     def slots(self, idx: int, start: int, end: int) -> Int32Array:
         """The slots of positions ``start : end``; a view, valid until the row is written again."""
         return self._host[idx, start:end]

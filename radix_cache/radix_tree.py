@@ -162,7 +162,7 @@ class RadixTree:
             assert node.lock_ref > 0, "unlocked more often than locked"
             node.lock_ref -= 1
             if node.lock_ref > 0:
-                return
+                break
             self.protected_size -= len(node)
             node = node.parent
         if leaf.is_evictable:
