@@ -1,0 +1,52 @@
+"""Reading JSON that a stranger wrote: bounded in size and depth, numbers kept exact."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+from .errors import GrammarError
+
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def parse_json(text: str, name: str, *, max_len: int, max_depth: int) -> Any:
+    """Parses JSON text; fractions and exponents become ``Decimal``.
+
+    Args:
+        name: how errors call the text.
+        max_len: limit on the characters of the text.
+        max_depth: limit on the nesting of arrays and objects.
+
+    Raises:
+        GrammarError: the text is too long, too deep, or not JSON.
+    """
+    if len(text) > max_len:
+        raise GrammarError(f"{name} has {len(text)} characters, the limit is {max_len}")
+    _check_depth(text, name, max_depth)
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise GrammarError(f"{name} is not JSON: {error}", position=error.pos) from error
+    except ValueError as error:  # an integer of thousands of digits, NaN, Infinity
+        raise GrammarError(f"{name} is not JSON: {error}") from error
+
+
+def _check_depth(text: str, name: str, max_depth: int) -> None:
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        bracket = match.group()
+        if bracket in ("[", "{"):
+            depth += 1
+            if depth > max_depth:
+                raise GrammarError(
+                    f"{name} is nested deeper than {max_depth} levels", position=match.start()
+                )
+        elif bracket in ("]", "}"):
+            depth -= 1
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")

@@ -1,0 +1,152 @@
+"""Which cached leaf goes first: one small class a policy, and the queue that keeps their order."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Protocol
+
+from .radix_tree import TreeNode
+
+Rank = tuple[float, ...]
+
+
+class EvictionPolicy(Protocol):
+    """Gives leaves a rank; the lowest goes first.
+
+    The rank of a node may rise while it is in the tree and must never fall: the queue then needs
+    no update when a node is used.
+    """
+
+    def now(self) -> float:
+        """The time stamp of an access; never falls."""
+        ...
+
+    def rank(self, node: TreeNode) -> Rank: ...
+
+    def evicted(self, rank: Rank) -> None:
+        """Told the rank of each leaf that goes."""
+        ...
+
+
+class _AccessClock:
+    """Time counted in accesses, for the policies that do not learn from what they evict."""
+
+    def __init__(self) -> None:
+        self._accesses = 0
+
+    def now(self) -> float:
+        self._accesses += 1
+        return self._accesses
+
+    def evicted(self, rank: Rank) -> None:
+        pass
+
+
+class LeastRecentlyUsed(_AccessClock):
+    def rank(self, node: TreeNode) -> Rank:
+        return (node.last_access,)
+
+
+class LeastFrequentlyUsed(_AccessClock):
+    def rank(self, node: TreeNode) -> Rank:
+        return (node.hit_count, node.last_access)
+
+
+class FirstInFirstOut(_AccessClock):
+    def rank(self, node: TreeNode) -> Rank:
+        return (node.created,)
+
+
+class LowestPriority(_AccessClock):
+    """What was inserted with the lowest priority goes first, the least recently used among it."""
+
+    def rank(self, node: TreeNode) -> Rank:
+        return (node.priority, node.last_access)
+
+
+class GreedyDualSize:
+    """One large leaf goes before many small ones, unless it is used so much more often.
+
+    Greedy-Dual-Size-Frequency with equal cost for every miss: Cherkasova, "Improving WWW Proxies
+    Performance with Greedy-Dual-Size-Frequency Caching Policy", HP Labs HPL-98-69 (1998),
+    section 3. Its clock is the rank of the last eviction, which ages what is not used.
+    """
+
+    def __init__(self) -> None:
+        self._inflation = 0.0
+
+    def now(self) -> float:
+        return self._inflation
+
+    def rank(self, node: TreeNode) -> Rank:
+        return (node.last_access + (1 + node.hit_count) / len(node),)
+
+    def evicted(self, rank: Rank) -> None:
+        self._inflation = max(self._inflation, rank[0])
+
+
+_POLICIES: dict[str, type[EvictionPolicy]] = {
+    "lru": LeastRecentlyUsed,
+    "lfu": LeastFrequentlyUsed,
+    "fifo": FirstInFirstOut,
+    "priority": LowestPriority,
+    "size": GreedyDualSize,
+}
+
+
+def eviction_policy(name: str) -> EvictionPolicy:
+    """The policy called ``name``; ValueError names the choices."""
+    if name not in _POLICIES:
+        raise ValueError(f"unknown eviction policy {name!r}; choose one of {', '.join(_POLICIES)}")
+    return _POLICIES[name]()
+
+
+class EvictionQueue:
+    """Evictable leaves in the order of a policy.
+
+    A heap with one entry for each queued node, corrected only when the entry comes up: an entry
+    whose node was used since is put back at its new rank, one whose node is no longer evictable is
+    dropped. As ranks only rise, the first entry that is up to date is the lowest of all.
+    """
+
+    def __init__(self, policy: EvictionPolicy) -> None:
+        self._policy = policy
+        self._heap: list[tuple[Rank, int, TreeNode]] = []
+        self._num_pushed = 0  # breaks ties, so that nodes are never compared
+
+    def push(self, node: TreeNode) -> None:
+        """Queue a node that has become an unlocked leaf."""
+        if node.queued:
+            return
+        node.queued = True
+        self._num_pushed += 1
+        heapq.heappush(self._heap, (self._policy.rank(node), self._num_pushed, node))
+
+    def created(self, node: TreeNode) -> None:
+        """Stamp a new leaf and queue it."""
+        node.created = node.last_access = self._policy.now()
+        self.push(node)
+
+    def accessed(self, node: TreeNode) -> None:
+        """Stamp a node whose sequence was asked for again."""
+        node.last_access = self._policy.now()
+        node.hit_count += 1
+
+    def pop(self) -> TreeNode | None:
+        """The leaf to evict next, or None when every leaf is locked."""
+        heap = self._heap
+        while heap:
+            rank, pushed, node = heap[0]
+            if not node.is_evictable:
+                heapq.heappop(heap)
+                node.queued = False
+                continue
+            current = self._policy.rank(node)
+            if current > rank:
+                heapq.heapreplace(heap, (current, pushed, node))
+                continue
+            heapq.heappop(heap)
+            node.queued = False
+            self._policy.evicted(rank)
+            return node
+        return None

@@ -1,0 +1,261 @@
+"""The prefix cache: what the scheduler asks for cached KV, and gives finished KV to.
+
+A request's way through it, with ``tokens`` the ids whose KV is computed and ``slots`` theirs:
+
+    match = cache.match_prefix(tokens)            # match.slots hold the first len(match.slots)
+    cache.inc_lock_ref(match.node)                # before anything else may evict them
+    ...                                           # compute the rest into slots of the allocator
+    result = cache.insert(tokens, slots)          # the tree owns whole pages from here on
+    allocator.free(slots[len(match.slots) : result.prefix_len])   # someone else was first
+    allocator.free(slots[len(tokens) // page_size * page_size :]) # the page not filled
+    cache.dec_lock_ref(match.node)
+
+When the allocator has too little, ``cache.evict(n)`` gives slots of unlocked leaves back to it.
+A request that goes on after ``insert`` (a chunk of its prompt is done) matches again, takes the
+tree's slots for its own, and moves its lock to the new node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from .allocator import TokenAllocator
+from .eviction import EvictionQueue, eviction_policy
+from .radix_tree import TOKEN_BYTES, Int32Array, RadixTree, TokenIds, TreeNode
+
+__all__ = ["CacheStats", "InsertResult", "MatchResult", "NoCache", "PrefixCache", "RadixCache"]
+
+
+class MatchResult(NamedTuple):
+    slots: Int32Array  # [prefix_len], read-only
+    node: TreeNode
+
+
+class InsertResult(NamedTuple):
+    prefix_len: int  # tokens that the cache had before, for which it did not take the slots
+    node: TreeNode
+
+
+@dataclass(slots=True)
+class CacheStats:
+    """Totals since the cache was made."""
+
+    lookups: int = 0
+    lookup_tokens: int = 0
+    hit_tokens: int = 0
+    inserted_tokens: int = 0
+    evicted_tokens: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the tokens asked for that were cached."""
+        return self.hit_tokens / self.lookup_tokens if self.lookup_tokens else 0.0
+
+
+class PrefixCache(Protocol):
+    """What a scheduler may ask of a cache of prefixes. Lengths are in tokens, whole pages."""
+
+    page_size: int
+    stats: CacheStats
+
+    @property
+    def total_size(self) -> int: ...
+
+    @property
+    def evictable_size(self) -> int: ...
+
+    @property
+    def protected_size(self) -> int: ...
+
+    def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        """How much of a sequence is cached, for ordering a queue: counts as no use of it."""
+        ...
+
+    def match_prefix(self, token_ids: TokenIds, extra_key: str | None = None) -> MatchResult:
+        """The longest cached prefix; lock its node before the next ``evict``."""
+        ...
+
+    def insert(
+        self,
+        token_ids: TokenIds,
+        slots: Int32Array,
+        extra_key: str | None = None,
+        priority: int = 0,
+    ) -> InsertResult:
+        """Hand over the slots of a sequence, whole pages of it.
+
+        The cache owns ``slots[result.prefix_len : aligned_len]`` from then on; the caller keeps
+        and frees the others that are its own.
+        """
+        ...
+
+    def evict(self, num_tokens: int) -> int:
+        """Free at least this many tokens into the allocator; returns how many it could."""
+        ...
+
+    def inc_lock_ref(self, node: TreeNode) -> None:
+        """Keep the path to ``node`` until the matching ``dec_lock_ref``."""
+        ...
+
+    def dec_lock_ref(self, node: TreeNode) -> None: ...
+
+    def reset(self) -> None:
+        """Forget everything and free its slots. No lock may be held."""
+        ...
+
+    def check_integrity(self) -> None:
+        """AssertionError when an invariant is broken. Walks the whole tree."""
+        ...
+
+
+class RadixCache:
+    """Shares KV between all sequences with a common prefix, in one namespace each ``extra_key``.
+
+    Args:
+        allocator: where evicted slots go; its page size is the tree's.
+        eviction: name of the policy, see eviction.py.
+    """
+
+    def __init__(self, allocator: TokenAllocator, eviction: str = "lru") -> None:
+        self.page_size = allocator.page_size
+        self.stats = CacheStats()
+        self._allocator = allocator
+        self._eviction = eviction
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._queue = EvictionQueue(eviction_policy(self._eviction))
+        self._tree = RadixTree(self.page_size, on_evictable=self._queue.push)
+
+    @property
+    def total_size(self) -> int:
+        return self._tree.total_size
+
+    @property
+    def evictable_size(self) -> int:
+        return self._tree.evictable_size
+
+    @property
+    def protected_size(self) -> int:
+        return self._tree.protected_size
+
+    @property
+    def num_nodes(self) -> int:
+        return self._tree.num_nodes
+
+    def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        return self._tree.prefix_len(self._tree.key_of(token_ids), extra_key)
+
+    def match_prefix(self, token_ids: TokenIds, extra_key: str | None = None) -> MatchResult:
+        slots, node = self._tree.match(self._tree.key_of(token_ids), extra_key)
+        self._queue.accessed(node)
+        stats = self.stats
+        stats.lookups += 1
+        stats.lookup_tokens += len(token_ids)
+        stats.hit_tokens += len(slots) // TOKEN_BYTES
+        return MatchResult(np.frombuffer(slots, dtype=np.int32), node)
+
+    def insert(
+        self,
+        token_ids: TokenIds,
+        slots: Int32Array,
+        extra_key: str | None = None,
+        priority: int = 0,
+    ) -> InsertResult:
+        if len(slots) < len(token_ids):
+            raise ValueError(f"{len(token_ids)} tokens but only {len(slots)} slots")
+        key = self._tree.key_of(token_ids)
+        values = slots[: len(key) // TOKEN_BYTES].astype(np.int32, copy=False).tobytes()
+        prefix_bytes, node = self._tree.insert(key, values, extra_key)
+        node.priority = max(node.priority, priority)
+        if prefix_bytes < len(key):
+            self._queue.created(node)
+            self.stats.inserted_tokens += len(node)
+        return InsertResult(prefix_bytes // TOKEN_BYTES, node)
+
+    def evict(self, num_tokens: int) -> int:
+        freed: list[bytes] = []
+        missing = -(-num_tokens // self.page_size) * self.page_size
+        while missing > 0 and (leaf := self._queue.pop()) is not None:
+            if len(leaf) > missing:
+                keep = len(leaf) - missing
+                freed.append(leaf.slots[keep * TOKEN_BYTES :])
+                self._tree.truncate(leaf, keep)
+                self._queue.push(leaf)
+                missing = 0
+            else:
+                freed.append(leaf.slots)
+                missing -= len(leaf)
+                self._tree.remove(leaf)
+        slots = np.frombuffer(b"".join(freed), dtype=np.int32)
+        self._allocator.free(slots)
+        self.stats.evicted_tokens += len(slots)
+        return len(slots)
+
+    def inc_lock_ref(self, node: TreeNode) -> None:
+        self._tree.lock(node)
+
+    def dec_lock_ref(self, node: TreeNode) -> None:
+        self._tree.unlock(node)
+
+    def reset(self) -> None:
+        assert self.protected_size == 0, f"reset with {self.protected_size} tokens locked"
+        self.evict(self.total_size)
+        self._start_empty()
+
+    def check_integrity(self) -> None:
+        self._tree.check_integrity()
+        held = [node.slots for node in self._tree.nodes()]
+        slots = np.frombuffer(b"".join(held), dtype=np.int32)
+        assert len(np.unique(slots)) == len(slots), "a slot is in the tree twice"
+        assert self._allocator.is_allocated(slots), "a slot of the tree is free as well"
+        for node in self._tree.nodes():
+            assert node.queued or not node.is_evictable, "an evictable leaf would never be evicted"
+
+
+class NoCache:
+    """Shares nothing, with the verbs of a cache.
+
+    ``insert`` says that it had every page before, so that the caller frees its slots itself.
+    """
+
+    def __init__(self, page_size: int = 1) -> None:
+        self.page_size = page_size
+        self.stats = CacheStats()
+        self.total_size = self.evictable_size = self.protected_size = 0
+        self._root = TreeNode(None, b"", b"", b"")
+
+    def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        return 0
+
+    def match_prefix(self, token_ids: TokenIds, extra_key: str | None = None) -> MatchResult:
+        self.stats.lookups += 1
+        self.stats.lookup_tokens += len(token_ids)
+        return MatchResult(np.empty(0, dtype=np.int32), self._root)
+
+    def insert(
+        self,
+        token_ids: TokenIds,
+        slots: Int32Array,
+        extra_key: str | None = None,
+        priority: int = 0,
+    ) -> InsertResult:
+        return InsertResult(len(token_ids) // self.page_size * self.page_size, self._root)
+
+    def evict(self, num_tokens: int) -> int:
+        return 0
+
+    def inc_lock_ref(self, node: TreeNode) -> None:
+        pass
+
+    def dec_lock_ref(self, node: TreeNode) -> None:
+        pass
+
+    def reset(self) -> None:
+        pass
+
+    def check_integrity(self) -> None:
+        pass

@@ -1,0 +1,33 @@
+"""``--load-format dummy``: a model's shape with random weights, to measure without its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..text.tokenizer import Tokenizer
+from .config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from .gguf_checkpoint import GGUFCheckpoint
+    from .hf_checkpoint import HuggingFaceCheckpoint
+    from .weights import WeightSource
+
+
+class DummyCheckpoint:
+    """Configuration and tokenizer of ``original``, random weights seeded by name."""
+
+    def __init__(self, original: GGUFCheckpoint | HuggingFaceCheckpoint) -> None:
+        self._original = original
+        self.name: str = original.name
+        self.config: ModelConfig = original.config
+
+    def tokenizer(self) -> Tokenizer:
+        return self._original.tokenizer()
+
+    def weights(self, dtype: torch.dtype) -> WeightSource:
+        # Imports torch, which the API process never needs.
+        from .dummy_weights import RandomWeights
+
+        return RandomWeights(dtype)

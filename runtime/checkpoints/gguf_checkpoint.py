@@ -1,0 +1,43 @@
+"""A GGUF file as a checkpoint: configuration, tokenizer, chat template and weights in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..text.gguf_tokenizer import tokenizer_from_gguf
+from ..text.tokenizer import Tokenizer
+from .config import ModelConfig
+from .gguf_config import hf_config
+from .gguf_file import GGUFFile
+
+if TYPE_CHECKING:
+    import torch
+
+    from .weights import WeightSource
+
+
+class GGUFCheckpoint:
+    """The model in the GGUF file at ``path``.
+
+    Raises:
+        ModelLoadError: no GGUF, truncated, or of an unknown architecture.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self.file = GGUFFile(path)
+        self.config = ModelConfig.from_hf(hf_config(self.file))
+
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_from_gguf(
+            self.file.metadata,
+            vocab_size=self.config.vocab_size,
+            eos_token_ids=self.config.eos_token_ids,
+        )
+
+    def weights(self, dtype: torch.dtype) -> WeightSource:
+        # Imports torch, which the API process never needs.
+        from .gguf_weights import GGUFWeights
+
+        return GGUFWeights(self.file, self.config, dtype)

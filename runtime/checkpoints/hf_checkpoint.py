@@ -1,0 +1,84 @@
+"""A Hugging Face folder: configs, tokenizer.json and (sharded) safetensors.
+
+Pickled weights (.bin, .pt) are never opened.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelLoadError
+from ..text.tokenizer import Tokenizer
+from .config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from .weights import WeightSource
+
+_MAX_JSON_BYTES = 64 << 20
+
+
+class HuggingFaceCheckpoint:
+    """The model in ``folder``.
+
+    Raises:
+        ModelLoadError: there is no config.json, or it is broken or of an unknown architecture.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        config = _read_json(folder / "config.json")
+        if config is None:
+            raise ModelLoadError(f"{folder} holds no config.json, so it is not a model folder")
+        self.config = ModelConfig.from_hf(config, _read_json(folder / "generation_config.json"))
+
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_folder(
+            self.folder,
+            vocab_size=self.config.vocab_size,
+            eos_token_ids=self.config.eos_token_ids,
+        )
+
+    def weights(self, dtype: torch.dtype) -> WeightSource:
+        # Imports torch, which the API process never needs.
+        from .safetensors_weights import SafetensorsWeights
+
+        return SafetensorsWeights(_weight_files(self.folder))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = _read_json(folder / "model.safetensors.index.json")
+    if index is not None:
+        files = sorted({folder / name for name in index.get("weight_map", {}).values()})
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        hint = "; pickled weights are not read: convert them to safetensors" if pickles else ""
+        raise ModelLoadError(f"{folder} holds no safetensors weights{hint}")
+    outside = [file for file in files if file.parent != folder]
+    missing = [file for file in files if not file.is_file()]
+    if outside or missing:
+        raise ModelLoadError(
+            f"{(outside + missing)[0]} is named by the index but is not in {folder}"
+        )
+    return files
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, None when there is no such file."""
+    if not path.is_file():
+        return None
+    if path.stat().st_size > _MAX_JSON_BYTES:
+        raise ModelLoadError(f"{path} is over {_MAX_JSON_BYTES} bytes")
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{path} must hold a JSON object")
+    return value

@@ -1,0 +1,31 @@
+"""Downloads a model from the Hugging Face hub: safetensors and JSON, never pickles or code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import ModelLoadError
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WANTED = ["*.safetensors", "*.json", "*.jinja"]
+
+
+def fetch_from_hub(repo_id: str) -> Path:
+    """The folder with a snapshot of ``repo_id``, from the hub's own cache where it is complete.
+
+    Raises:
+        ModelLoadError: no such model, no access, or no network and no cached copy.
+    """
+    # Imported here because local models never need it.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=_WANTED))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelLoadError(
+            f"model path {repo_id!r} is no file or folder here, and the hub did not give it: "
+            f"{reason}"
+        ) from error

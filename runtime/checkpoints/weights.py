@@ -1,0 +1,81 @@
+"""How a model asks for its weights: by name, with the shape it expects, and each exactly once."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+import torch
+
+from ..errors import ModelLoadError
+
+# Buffers that old checkpoints saved and every implementation computes anew.
+_BUFFERS = re.compile(r"\.rotary_emb\.inv_freq$")
+
+
+class WeightSource(Protocol):
+    """Tensors of a checkpoint under their Hugging Face names."""
+
+    def names(self) -> frozenset[str]:
+        """Every name that should be read."""
+        ...
+
+    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """One tensor, perhaps a view of the file; ``shape`` is a wish that the caller checks.
+
+        Raises:
+            ModelLoadError: the checkpoint has no such tensor.
+        """
+        ...
+
+
+class Weights:
+    """A scope ("model.layers.3.") of a source that converts, checks shapes and keeps account.
+
+    Args:
+        source: where the tensors come from.
+        dtype, device: what every tensor is converted to.
+    """
+
+    def __init__(self, source: WeightSource, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = dtype
+        self.device = device
+        self._source = source
+        self._prefix = ""
+        self._unread = {name for name in source.names() if not _BUFFERS.search(name)}
+
+    def scope(self, name: str) -> Weights:
+        """The weights below ``name``; what is read there counts as read here."""
+        inner = object.__new__(Weights)
+        inner.dtype, inner.device, inner._source = self.dtype, self.device, self._source
+        inner._prefix = f"{self._prefix}{name}."
+        inner._unread = self._unread
+        return inner
+
+    def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Read one tensor, in ``dtype`` if it differs from the other weights'.
+
+        Raises:
+            ModelLoadError: it is missing, or its shape is not the one the configuration implies.
+        """
+        full_name = self._prefix + name
+        tensor = self._source.read(full_name, shape)
+        if tensor.shape != shape:
+            raise ModelLoadError(
+                f"weight {full_name} has shape {tuple(tensor.shape)}, the config implies {shape}"
+            )
+        self._unread.discard(full_name)
+        return tensor.to(device=self.device, dtype=dtype or self.dtype)
+
+    def skip(self, name: str) -> None:
+        """Leave a weight unread on purpose, if the checkpoint has it."""
+        self._unread.discard(self._prefix + name)
+
+    def check_all_read(self) -> None:
+        """Raise ModelLoadError when the checkpoint holds weights the model did not ask for."""
+        if self._unread:
+            some = ", ".join(sorted(self._unread)[:3])
+            raise ModelLoadError(
+                f"the checkpoint has {len(self._unread)} weights this architecture does not use: "
+                f"{some}"
+            )

@@ -1,0 +1,49 @@
+"""From a checkpoint to a model that runs. A family is a file of this folder with a ``build``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol
+
+import torch
+
+from sglang_lang.kernels.dispatch import Ops
+
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.weights import Weights
+from ..model_executor.forward_batch import ForwardBatch
+
+
+class CausalLM(Protocol):
+    """A decoder as its callers see it."""
+
+    def forward(self, batch: ForwardBatch) -> torch.Tensor:
+        """The last hidden states [T, H] of the batch's tokens; stores their K and V."""
+        ...
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """hidden [R, H] -> [R, V] float32, new memory."""
+        ...
+
+
+def load_model(
+    checkpoint: Checkpoint, ops: Ops, dtype: torch.dtype, device: torch.device
+) -> CausalLM:
+    """Read a checkpoint's weights into a model.
+
+    Args:
+        checkpoint: from ``open_checkpoint``.
+        ops: what the layers compute with.
+        dtype: of weights and activations (norm weights stay float32).
+        device: where they lie.
+
+    Raises:
+        ModelLoadError: a weight is missing, has the wrong shape, or would go unread.
+    """
+    config = checkpoint.config
+    family = import_module(f".{config.family}", __package__)  # one of config.FAMILIES
+    weights = Weights(checkpoint.weights(dtype), dtype, device)
+    with torch.inference_mode():
+        model: CausalLM = family.build(config, weights, ops)
+    weights.check_all_read()
+    return model

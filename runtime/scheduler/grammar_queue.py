@@ -1,0 +1,73 @@
+"""Requests whose constraint is being compiled, on threads beside the scheduler's loop."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler
+from sglang_lang.constrained.errors import GrammarError
+
+from .req import Req
+
+logger = logging.getLogger(__name__)
+
+COMPILE_THREADS = 2
+
+
+@dataclass(slots=True)
+class CompileFailure:
+    req: Req
+    message: str
+
+
+class GrammarQueue:
+    """Compiles constraints; the compiler caches, so a repeated schema is ready at once."""
+
+    def __init__(self, compiler: GrammarCompiler) -> None:
+        self._compiler = compiler
+        self._threads = ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="grammar")
+        self._compiling: list[tuple[Req, Future[CompiledGrammar]]] = []
+
+    def __len__(self) -> int:
+        return len(self._compiling)
+
+    def add(self, req: Req) -> None:
+        """Start compiling the request's constraint."""
+        constraint = req.params.constraint
+        assert constraint is not None
+        kind, value = constraint
+        self._compiling.append((req, self._threads.submit(self._compiler.compile, kind, value)))
+
+    def poll(self) -> tuple[list[Req], list[CompileFailure]]:
+        """Requests that now have their matcher, and those whose constraint is refused."""
+        ready: list[Req] = []
+        failed: list[CompileFailure] = []
+        waiting: list[tuple[Req, Future[CompiledGrammar]]] = []
+        for req, future in self._compiling:
+            if not future.done():
+                waiting.append((req, future))
+                continue
+            error = future.exception()
+            if error is None:
+                req.matcher = future.result().matcher()
+                req.needs_tokens = True
+                ready.append(req)
+            elif isinstance(error, GrammarError):
+                failed.append(CompileFailure(req, str(error)))
+            else:
+                raise error
+        self._compiling = waiting
+        return ready, failed
+
+    def remove(self, rid_prefix: str) -> list[Req]:
+        """Take out the requests whose rid starts so."""
+        taken = [req for req, _ in self._compiling if req.rid.startswith(rid_prefix)]
+        self._compiling = [
+            (req, future) for req, future in self._compiling if not req.rid.startswith(rid_prefix)
+        ]
+        return taken
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

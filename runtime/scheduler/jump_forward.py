@@ -1,0 +1,135 @@
+"""Jump-forward: text that the grammar forces is appended as tokens without being decoded.
+
+The forced bytes are tokenised together with the tail of the output, so that token borders fall
+where the model expects them, and a last token is given back while the grammar still admits a
+longer one in its place (selective healing). The idea is the SGLang paper's (section 4); the
+healing follows from measuring how often plain retokenisation is not canonical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from sglang_lang.constrained.matcher import GrammarMatcher
+
+from .req import Req
+
+TAIL_TOKENS = 8  # most output tokens that are tokenised again with the forced text
+MAX_HEALED = 2  # most tokens given back
+WORD_STARTS = (b" ", b"\n", b"\t", b'"', b"{", b"[", b",", b":")
+
+
+class Retokenizer(Protocol):
+    """What jump-forward needs of a tokenizer."""
+
+    @property
+    def token_bytes(self) -> Sequence[bytes | None]: ...
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """Tokens of text that goes on a text already begun: no BOS, no dummy prefix."""
+        ...
+
+
+class Jump(NamedTuple):
+    """The output becomes its first ``kept`` tokens followed by ``new_ids``."""
+
+    kept: int
+    new_ids: list[int]
+
+
+class JumpForward:
+    """Finds the tokens of forced text.
+
+    Args:
+        tokenizer: of the served model.
+        vocab_size: number of logits.
+    """
+
+    def __init__(self, tokenizer: Retokenizer, vocab_size: int) -> None:
+        self._tokenizer = tokenizer
+        self._token_bytes = tokenizer.token_bytes
+        self._token_lens = np.zeros(vocab_size, dtype=np.int32)
+        self._token_lens[: len(self._token_bytes)] = [len(b or b"") for b in self._token_bytes]
+        self._bitmask = np.zeros((1, -(-vocab_size // 32)), dtype=np.int32)
+
+    def jump(self, req: Req) -> Jump | None:
+        """Move the request's matcher over the text it forces; None if it forces no whole token."""
+        matcher = req.matcher
+        assert matcher is not None
+        forced = matcher.forced()
+        if not forced:
+            return None
+        output = req.output_ids
+        tail = self._tail(output)
+        ids = self._encode(self._bytes(tail) + forced)
+        shared = _common_prefix(tail, ids)
+        matcher.rollback(len(tail) - shared)
+        for token_id in ids[shared:]:
+            accepted = matcher.accept_token(token_id)
+            assert accepted, f"forced text {forced!r} refuses its own token {token_id}"
+        before_tail = len(output) - len(tail)
+        if not matcher.is_terminated():
+            ids = self._heal(req, matcher, ids, shared, before_tail)
+        if ids == tail:
+            return None
+        return Jump(before_tail + shared, ids[shared:])
+
+    def _tail(self, output: list[int]) -> list[int]:
+        """The last output tokens, from one that starts a word, if they tokenise to themselves."""
+        for length in range(1, min(TAIL_TOKENS, len(output)) + 1):
+            first = self._token_bytes[output[-length]]
+            if first is None:
+                break
+            if first.startswith(WORD_STARTS) or length == len(output):
+                tail = output[-length:]
+                if self._encode(self._bytes(tail)) == tail:
+                    return tail
+        return []
+
+    def _heal(
+        self, req: Req, matcher: GrammarMatcher, ids: list[int], shared: int, before_tail: int
+    ) -> list[int]:
+        """Give back last tokens while an allowed token strictly extends them.
+
+        What the model chose itself is never given back, nor is the same text twice at one place:
+        the model may well prefer the short token.
+        """
+        kept = ids
+        withheld = b""
+        for _ in range(min(MAX_HEALED, len(ids) - shared)):
+            last = kept[-1]
+            longer = (self._token_bytes[last] or b"") + withheld
+            place = (before_tail + len(kept), longer)
+            matcher.rollback(1)
+            matcher.require_prefix(longer)
+            if place == req.healed_at or not self._can_extend(matcher, len(longer)):
+                matcher.accept_token(last)
+                break
+            kept, withheld = kept[:-1], longer
+            req.healed_at = place
+        return kept
+
+    def _can_extend(self, matcher: GrammarMatcher, length: int) -> bool:
+        """Whether the mask admits a token of more than ``length`` bytes."""
+        matcher.fill_next_token_bitmask(self._bitmask, 0)
+        bits = np.unpackbits(self._bitmask.view(np.uint8), bitorder="little")
+        allowed = np.flatnonzero(bits[: len(self._token_lens)])
+        return bool((self._token_lens[allowed] > length).any())
+
+    def _encode(self, data: bytes) -> list[int]:
+        return self._tokenizer.encode_continuation(data.decode())
+
+    def _bytes(self, ids: list[int]) -> bytes:
+        return b"".join(self._token_bytes[token_id] or b"" for token_id in ids)
+
+
+def _common_prefix(a: list[int], b: list[int]) -> int:
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length

@@ -1,0 +1,42 @@
+"""The scheduler in a process of its own: ``python -m sglang_lang.runtime.scheduler.process``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+
+from ..errors import SGLangError
+from ..ipc import ZmqSchedulerPort, receive_start
+from ..messages import SchedulerFailed
+from ..server_args import ServerArgs
+from .setup import make_scheduler
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the API process decides when to stop
+    start = receive_start(sys.stdin.buffer)
+    args: ServerArgs = start.args
+    logging.basicConfig(
+        level=args.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    port = ZmqSchedulerPort(start.addresses)
+    try:
+        scheduler, ready = make_scheduler(args, port)
+    except SGLangError as error:
+        port.send([SchedulerFailed(message=str(error))])
+        port.close()
+        return 2
+    ready.pid = os.getpid()
+    port.send([ready])
+    scheduler.run_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

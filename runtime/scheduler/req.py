@@ -1,0 +1,177 @@
+"""One request as the scheduler sees it: its tokens, how many of them have KV, and what it holds."""
+
+from __future__ import annotations
+
+import time
+from array import array
+
+import numpy as np
+import numpy.typing as npt
+
+from sglang_lang.constrained.matcher import GrammarMatcher
+from sglang_lang.radix_cache.radix_tree import TreeNode
+
+from ..messages import FinishReason, GenerateRequest, Logprobs
+from ..sampling_params import SamplingParams
+from .stop_checker import StopChecker
+
+
+class Req:
+    """A sequence that still has tokens to compute.
+
+    Every step computes the KV of tokens ``kv_len .. total_len`` (as many as the budget allows);
+    once none is left without KV, the step also samples the next one. Decode is the case of one
+    missing token, a new prompt or forced text that of many, so there is no third state::
+
+        0            cached_len            kv_len       alloc_len
+        |-- tree's slots --|-- own, computed --|-- own, empty --|
+        |---------------- known tokens ----------------|pending|
+                                                               total_len
+
+    ``kv_len`` counts what has been launched: steps run in order, so a later step may rely on it.
+    ``pending`` counts sampled tokens that are still on the device: at most one between steps, two
+    while a step is launched before the one ahead of it is taken in.
+    """
+
+    __slots__ = (
+        "request",
+        "params",
+        "tokens",
+        "prompt_len",
+        "pending",
+        "kv_len",
+        "cached_len",
+        "alloc_len",
+        "pool_idx",
+        "node",
+        "matcher",
+        "stop_checker",
+        "seed",
+        "finish",
+        "sent_len",
+        "withdrawn",
+        "cached_tokens",
+        "forced_tokens",
+        "num_retractions",
+        "scored_len",
+        "input_logprobs",
+        "output_logprobs",
+        "arrival",
+        "passed_over",
+        "needs_tokens",
+        "healed_at",
+        "max_output",
+    )
+
+    def __init__(self, request: GenerateRequest, seed: int, context_len: int) -> None:
+        self.request = request
+        self.params: SamplingParams = request.sampling_params
+        self.tokens = array("i", request.input_ids)
+        self.prompt_len = len(self.tokens)
+        self.pending = 0
+        self.kv_len = 0
+        self.cached_len = 0
+        self.alloc_len = 0
+        self.pool_idx: int | None = None
+        self.node: TreeNode | None = None
+        self.matcher: GrammarMatcher | None = None
+        self.stop_checker: StopChecker | None = None
+        self.seed = seed
+        self.finish: FinishReason | None = None
+        self.sent_len = 0  # output tokens already sent
+        self.withdrawn = 0  # of those, how many retokenisation has since replaced
+        self.cached_tokens = 0
+        self.forced_tokens = 0
+        self.num_retractions = 0
+        self.input_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
+        self.output_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
+        self.scored_len = self._first_scored()  # prompt tokens before it need no logprob any more
+        self.arrival = time.monotonic()
+        self.passed_over = 0
+        # Whether a step can only be planned once the token before it is known.
+        self.needs_tokens = request.sampling_params.has_penalties
+        self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
+        self.max_output = min(self.params.max_new_tokens, context_len - self.prompt_len)
+
+    # ------------------------------------------------------------------ lengths
+
+    @property
+    def rid(self) -> str:
+        return self.request.rid
+
+    @property
+    def total_len(self) -> int:
+        return len(self.tokens) + self.pending
+
+    @property
+    def extend_len(self) -> int:
+        """Tokens that have no KV yet."""
+        return len(self.tokens) + self.pending - self.kv_len
+
+    @property
+    def known_output_len(self) -> int:
+        return len(self.tokens) - self.prompt_len
+
+    @property
+    def output_len(self) -> int:
+        """Output tokens, pending ones included."""
+        return len(self.tokens) + self.pending - self.prompt_len
+
+    @property
+    def remaining_len(self) -> int:
+        """Output tokens it may still sample."""
+        return self.max_output - self.output_len
+
+    @property
+    def prefill_only(self) -> bool:
+        return self.params.max_new_tokens == 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.pool_idx is not None
+
+    # ------------------------------------------------------------------ tokens
+
+    @property
+    def output_ids(self) -> list[int]:
+        return self.tokens[self.prompt_len :].tolist()
+
+    def token_array(self, end: int) -> npt.NDArray[np.int32]:
+        """The first ``end`` known tokens as an array of its own."""
+        return np.frombuffer(self.tokens, dtype=np.int32, count=end).copy()
+
+    def replace_tail(self, keep: int, new_ids: list[int]) -> None:
+        """Keep ``keep`` output tokens, then append ``new_ids``; KV past the kept tokens is void."""
+        kept_total = self.prompt_len + keep
+        del self.tokens[kept_total:]
+        self.kv_len = min(self.kv_len, kept_total)
+        if keep < self.sent_len:
+            self.withdrawn += self.sent_len - keep
+            self.sent_len = keep
+        self.tokens.extend(new_ids)
+
+    # ------------------------------------------------------------------ logprobs
+
+    def _first_scored(self) -> int:
+        start = self.request.logprob_start_len
+        if not self.request.return_logprob or start is None:
+            return self.prompt_len
+        if start == 0:  # nothing predicts the first token
+            assert self.input_logprobs is not None
+            self.input_logprobs.token_ids.append(self.tokens[0])
+            self.input_logprobs.values.append(None)
+            self.input_logprobs.top.append([])
+            self.input_logprobs.chosen.append([])
+        return max(start, 1)
+
+    @property
+    def longest_usable_prefix(self) -> int:
+        """How many leading tokens may come from the cache.
+
+        The last token is always recomputed (its hidden state predicts the next one), and so is
+        the token before the first one to be scored.
+        """
+        limit = len(self.tokens) - 1
+        if self.scored_len < self.prompt_len:
+            limit = min(limit, self.scored_len - 1)
+        return limit

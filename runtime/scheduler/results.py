@@ -1,0 +1,157 @@
+"""What a step's tokens mean for their requests: append, finish, jump forward, report."""
+
+from __future__ import annotations
+
+from sglang_lang.constrained.matcher import GrammarMatcher
+
+from ..messages import FinishReason, Logprobs, RequestOutput
+from ..model_executor.step import StepResult, TokenLogprob
+from .batch import Part
+from .jump_forward import JumpForward
+from .req import Req
+
+
+class ResultProcessor:
+    """Turns sampled tokens into request state and outgoing messages.
+
+    Args:
+        eos_token_ids: ids that end an unconstrained request.
+        jump_forward: appends forced text, or None where that is switched off.
+        stream_interval: output tokens between two messages of a stream.
+    """
+
+    def __init__(
+        self,
+        eos_token_ids: frozenset[int],
+        jump_forward: JumpForward | None,
+        stream_interval: int,
+    ) -> None:
+        self._eos = eos_token_ids
+        self._jump_forward = jump_forward
+        self._stream_interval = stream_interval
+
+    # ------------------------------------------------------------------ tokens
+
+    def take_token(self, req: Req, token_id: int, logprob: TokenLogprob | None) -> None:
+        """The token that the request's last step has sampled."""
+        req.pending -= 1
+        if req.matcher is not None:
+            accepted = req.matcher.accept_token(token_id)
+            assert accepted, f"request {req.rid}: the mask let token {token_id} through"
+        if logprob is not None:
+            _add_logprob(req.output_logprobs, token_id, logprob)
+        self._append(req, token_id)
+        if req.finish is None and req.matcher is not None:
+            self._finish_or_jump(req, req.matcher)
+
+    def start(self, req: Req) -> None:
+        """Before the first step: a grammar may force the output's beginning."""
+        if req.matcher is not None and not req.output_len and req.max_output > 0:
+            self._finish_or_jump(req, req.matcher)
+
+    def _append(self, req: Req, token_id: int) -> None:
+        req.tokens.append(token_id)
+        output_len = req.known_output_len
+        if output_len >= req.params.min_new_tokens:
+            if self._ends(req, token_id):
+                req.finish = FinishReason("stop", matched=token_id)
+                return
+        if req.stop_checker is not None:
+            matched = req.stop_checker.feed(token_id)
+            if matched is not None and output_len >= req.params.min_new_tokens:
+                req.finish = FinishReason("stop", matched=matched)
+                return
+        if output_len >= req.max_output:
+            req.finish = FinishReason("length")
+
+    def _ends(self, req: Req, token_id: int) -> bool:
+        if token_id in req.params.stop_token_ids:
+            return True
+        return token_id in self._eos and not (req.params.ignore_eos and req.matcher is None)
+
+    def _finish_or_jump(self, req: Req, matcher: GrammarMatcher) -> None:
+        # Logprobs of forced tokens would have to be computed, so such a request decodes them.
+        if self._jump_forward is not None and not req.request.return_logprob:
+            jump = self._jump_forward.jump(req)
+            if jump is not None:
+                req.replace_tail(jump.kept, [])
+                if req.stop_checker is not None:
+                    req.stop_checker.rewind(req.output_ids)
+                for token_id in jump.new_ids:
+                    self._append(req, token_id)
+                    req.forced_tokens += 1
+                    if req.finish is not None:
+                        return
+        if matcher.is_terminated():
+            req.finish = FinishReason("stop")
+
+    # ------------------------------------------------------------------ logprobs
+
+    def take_scored(self, part: Part, scored: list[TokenLogprob]) -> None:
+        """Logprobs of prompt tokens that this step has computed."""
+        req = part.req
+        logprobs = req.input_logprobs
+        assert logprobs is not None
+        for position, logprob in enumerate(scored, part.score_first):
+            top = logprob.top[: req.request.top_logprobs_num]
+            _add_logprob(logprobs, req.tokens[position], logprob._replace(top=top))
+
+    # ------------------------------------------------------------------ messages
+
+    def report(self, req: Req) -> RequestOutput | None:
+        """What the client has not been told yet, if it is time to tell."""
+        new = req.known_output_len - req.sent_len
+        if req.finish is None and not (req.request.stream and new >= self._stream_interval):
+            return None
+        output = RequestOutput(
+            rid=req.rid,
+            token_ids=req.tokens[req.prompt_len + req.sent_len :].tolist(),
+            replaced=req.withdrawn,
+            finish=req.finish,
+            prompt_tokens=req.prompt_len,
+            completion_tokens=req.sent_len + new,
+            cached_tokens=req.cached_tokens,
+            forced_tokens=req.forced_tokens,
+            num_retractions=req.num_retractions,
+        )
+        if req.request.return_logprob:
+            output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
+            output.output_logprobs, req.output_logprobs = req.output_logprobs, Logprobs()
+        req.sent_len += new
+        req.withdrawn = 0
+        return output
+
+
+def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> list[Req]:
+    """Give a finished step's tokens to the requests that are still there.
+
+    Returns:
+        the requests that gained something, finished ones included.
+    """
+    touched: list[Req] = []
+    sampled = 0
+    scored = 0
+    for part in parts:
+        req = part.req
+        alive = req.finish is None
+        if part.num_scored:
+            if alive:
+                results.take_scored(part, result.scored[scored : scored + part.num_scored])
+            scored += part.num_scored
+        if part.samples:
+            if alive:
+                results.take_token(req, result.next_ids[sampled], result.sampled_logprobs[sampled])
+            sampled += 1
+        if alive and req.prefill_only and part.start + part.length == req.prompt_len:
+            req.finish = FinishReason("length")
+        if alive:
+            touched.append(req)
+    return touched
+
+
+def _add_logprob(logprobs: Logprobs | None, token_id: int, logprob: TokenLogprob) -> None:
+    assert logprobs is not None
+    logprobs.token_ids.append(token_id)
+    logprobs.values.append(logprob.value)
+    logprobs.top.append(logprob.top)
+    logprobs.chosen.append(logprob.chosen)

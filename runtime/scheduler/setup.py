@@ -1,0 +1,157 @@
+"""Builds a scheduler from ServerArgs: the one place where its parts are put together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
+from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
+
+from ..checkpoints.checkpoint import open_checkpoint
+from ..checkpoints.config import ModelConfig
+from ..ipc import SchedulerPort
+from ..messages import SchedulerReady
+from ..model_executor.memory import available_bytes, fit_slots, slot_bytes
+from ..model_executor.model_runner import ModelRunner
+from ..models.registry import load_model
+from ..server_args import ServerArgs
+from ..text.tokenizer import Tokenizer
+from .grammar_queue import GrammarQueue
+from .jump_forward import JumpForward
+from .kv_cache import KVCache
+from .planner import Planner
+from .policy import SchedulePolicy
+from .results import ResultProcessor
+from .scheduler import Limits, Scheduler
+from .step_builder import StepBuilder
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Beyond this many tokens of cache for every running request, more memory buys little.
+USEFUL_CONTEXTS = 64
+
+
+@dataclass(slots=True)
+class LoadTimes:
+    """Seconds of each phase of start-up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def mark(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] = now - self._last
+        self._last = now
+
+
+def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, SchedulerReady]:
+    """Load the model and put a scheduler around it.
+
+    Args:
+        args: resolved arguments.
+        port: where the scheduler's messages come from and go to.
+
+    Returns:
+        the scheduler, and the message that tells the API side what it can do.
+
+    Raises:
+        ModelLoadError: the checkpoint cannot be loaded.
+        ServerArgsError: the arguments ask for what memory or model do not allow.
+    """
+    times = LoadTimes()
+    if args.cpu_threads is not None:
+        torch.set_num_threads(args.cpu_threads)
+    device = torch.device(args.device)
+    ops = load_ops(device, args.kernel_backend)
+    times.mark("kernels")
+    checkpoint = open_checkpoint(args.model_path, args.load_format)
+    config = checkpoint.config
+    model = load_model(checkpoint, ops, DTYPES[args.dtype], device)
+    times.mark("weights")
+    tokenizer = checkpoint.tokenizer()
+    eos_token_ids = frozenset(tokenizer.eos_token_ids)
+    times.mark("tokenizer")
+
+    context_len = min(args.context_length or config.context_len, config.context_len)
+    kv_pool, num_slots = _kv_pool(args, config, context_len, device)
+    assert args.max_running_requests is not None and args.chunked_prefill_size is not None
+    req_pool = ReqToTokenPool(args.max_running_requests, context_len, device)
+    allocator = TokenAllocator(num_slots, args.page_size)
+    kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator))
+    times.mark("kv_cache")
+
+    scheduler = Scheduler(
+        port=port,
+        runner=ModelRunner(model, ops, kv_pool, req_pool, device),
+        kv=kv,
+        planner=Planner(
+            kv,
+            SchedulePolicy(args.schedule_policy, kv),
+            args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
+            args.max_running_requests,
+            args.schedule_conservativeness,
+        ),
+        builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
+        results=ResultProcessor(
+            eos_token_ids,
+            None if args.disable_jump_forward else JumpForward(tokenizer, config.vocab_size),
+            args.stream_interval,
+        ),
+        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
+        token_bytes=lambda token_id: tokenizer.token_bytes[token_id] or b"",
+        limits=Limits(context_len, allocator.available()),
+        vocab_size=config.vocab_size,
+        overlap=not args.disable_overlap_schedule,
+        random_seed=args.random_seed,
+    )
+    times.mark("scheduler")
+    return scheduler, SchedulerReady(
+        pid=0,
+        max_total_num_tokens=allocator.available(),
+        max_running_requests=args.max_running_requests,
+        max_req_input_len=min(context_len, allocator.available()) - 1,
+        context_len=context_len,
+        load_seconds=times.seconds,
+    )
+
+
+def _kv_pool(
+    args: ServerArgs, config: ModelConfig, context_len: int, device: torch.device
+) -> tuple[TokenToKVPool, int]:
+    name = args.dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
+    dtype = DTYPES[name]
+    shape = (config.num_layers, config.num_kv_heads, config.head_dim)
+    if args.max_total_tokens is not None:
+        num_slots = args.max_total_tokens + -args.max_total_tokens % args.page_size
+    else:
+        assert args.mem_fraction_static is not None
+        num_slots = fit_slots(
+            int(available_bytes(device) * args.mem_fraction_static),
+            slot_bytes(*shape, dtype),
+            context_len * USEFUL_CONTEXTS,
+            args.page_size,
+        )
+    num_slots += args.page_size  # the first page is never handed out
+    return TokenToKVPool(num_slots, *shape, dtype, device), num_slots
+
+
+def _prefix_cache(args: ServerArgs, allocator: TokenAllocator) -> PrefixCache:
+    if args.disable_radix_cache:
+        return NoCache(allocator.page_size)
+    return RadixCache(allocator, args.radix_eviction_policy)
+
+
+def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:
+    token_bytes = list(tokenizer.token_bytes)
+    token_bytes += [None] * (vocab_size - len(token_bytes))
+    vocabulary = Vocabulary.from_token_bytes(token_bytes, tokenizer.eos_token_ids)
+    return GrammarCompiler(vocabulary, backend=args.grammar_backend)

@@ -1,0 +1,57 @@
+"""Counters of the scheduler, for /server_info, /metrics and the log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+
+from .batch import Batch
+from .req import Req
+
+RATE_WINDOW_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class SchedulerStats:
+    """Totals since the start; ``gen_throughput`` over the last seconds in which steps ran."""
+
+    steps: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    forced_tokens: int = 0
+    finished_requests: int = 0
+    aborted_requests: int = 0
+    retractions: int = 0
+    gen_throughput: float = 0.0
+    _window_start: float = field(default_factory=time.monotonic)
+    _window_tokens: int = 0
+
+    def count_step(self, batch: Batch) -> None:
+        self.steps += 1
+        for part in batch.parts:
+            if part.start < part.req.prompt_len:
+                self.prefill_tokens += part.length
+            else:
+                self.decode_tokens += part.length
+            self._window_tokens += part.samples
+        now = time.monotonic()
+        elapsed = now - self._window_start
+        if elapsed >= RATE_WINDOW_SECONDS:
+            self.gen_throughput = self._window_tokens / elapsed
+            self._window_start, self._window_tokens = now, 0
+
+    def count_finished(self, req: Req) -> None:
+        if req.finish is not None and req.finish.type == "abort":
+            self.aborted_requests += 1
+        else:
+            self.finished_requests += 1
+        self.prompt_tokens += req.prompt_len
+        self.cached_tokens += req.cached_tokens
+        self.output_tokens += req.output_len
+        self.forced_tokens += req.forced_tokens
+
+    def snapshot(self) -> dict[str, object]:
+        return {name: v for name, v in asdict(self).items() if not name.startswith("_")}

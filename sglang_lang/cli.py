@@ -1,0 +1,164 @@
+"""The command line, ``sglang-lang``: serve, run a program, chat, generate, and a doctor.
+
+argparse and the language only, so that a client without the runtime's packages has every command
+that talks to a server elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+import sglang_lang as sgl
+
+from . import terminal
+from .backends.base import BaseBackend
+from .extras import MissingExtraError, needs
+from .ir import SglFunction
+from .runtime import doctor
+from .runtime.errors import SGLangError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a mistake of the user's ends in one line on stderr and status 2."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if arguments[:1] == ["serve"]:
+            return serve(arguments[1:])
+        args = parser().parse_args(arguments)
+        command: Command = args.command
+        return command(args)
+    except (SGLangError, MissingExtraError) as error:
+        return complain(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def complain(message: str) -> int:
+    print(f"sglang-lang: {message}", file=sys.stderr)
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="sglang-lang", description="Programs that call LLMs.")
+    top.add_argument("--version", action="version", version=metadata.version("sglang-lang"))
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("serve", help="start the server; takes the server's flags (serve --help)")
+
+    command = add_command(commands, "run", run, "run a file of programs")
+    command.add_argument("program", metavar="PROGRAM.py")
+    command.add_argument("arguments", nargs="*", metavar="ARG", help="the program's own arguments")
+    command.add_argument("--trace", action="store_true", help="print each program's graph instead")
+    add_backend_flags(command)
+
+    command = add_command(commands, "chat", chat, "talk to a model in the terminal")
+    command.add_argument("--system", metavar="TEXT", help="the system turn")
+    add_sampling_flags(command, temperature=0.7, max_tokens=512)
+    add_backend_flags(command)
+
+    command = add_command(commands, "generate", generate, "continue a prompt")
+    command.add_argument("prompt", help="the text to continue, or - for standard input")
+    command.add_argument("--regex", help="the output matches this expression")
+    command.add_argument("--json-schema", metavar="SCHEMA", help="the output is such JSON")
+    add_sampling_flags(command, temperature=0.0, max_tokens=128)
+    add_backend_flags(command)
+
+    add_command(
+        commands, "doctor", examine, "say what this machine has, lacks, and what that costs"
+    )
+    return top
+
+
+def add_command(commands: Any, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    added.set_defaults(command=command)
+    return added
+
+
+def add_backend_flags(command: argparse.ArgumentParser) -> None:
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--url", help="a running server, such as http://127.0.0.1:30000")
+    where.add_argument("--model-path", metavar="PATH", help="load this model in this process")
+    command.add_argument("--api-key", metavar="KEY", help="what the server asks for")
+
+
+def add_sampling_flags(
+    command: argparse.ArgumentParser, temperature: float, max_tokens: int
+) -> None:
+    command.add_argument("--temperature", type=float, default=temperature)
+    command.add_argument("--max-tokens", type=int, default=max_tokens)
+
+
+def connect(args: argparse.Namespace) -> BaseBackend:
+    """The server at --url, or an engine in this process on --model-path or the embedded model."""
+    if args.url:
+        return sgl.RuntimeEndpoint(args.url, api_key=args.api_key)
+    return sgl.Engine(model_path=args.model_path, log_level="warning")
+
+
+def sampling(args: argparse.Namespace) -> terminal.Sampling:
+    return {"temperature": args.temperature, "max_new_tokens": args.max_tokens}
+
+
+def serve(flags: list[str]) -> int:
+    with needs("runtime"):
+        from .runtime import launch_server
+    return launch_server.main(flags)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the file as a script whose default backend is the chosen one, or trace its programs."""
+    if args.trace:
+        names = runpy.run_path(args.program, run_name="__trace__")
+        for name, value in names.items():
+            if isinstance(value, SglFunction):
+                print(f"{name}:")
+                value.trace().print_graph_dfs()
+        return 0
+    backend = connect(args)
+    sgl.set_default_backend(backend)
+    sys.argv = [args.program, *args.arguments]
+    try:
+        runpy.run_path(args.program, run_name="__main__")
+    finally:
+        backend.shutdown()
+    return 0
+
+
+def chat(args: argparse.Namespace) -> int:
+    backend = connect(args)
+    try:
+        terminal.chat(backend, args.system, sampling(args))
+    finally:
+        backend.shutdown()
+    return 0
+
+
+def generate(args: argparse.Namespace) -> int:
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    backend = connect(args)
+    try:
+        terminal.generate(backend, prompt, sampling(args), args.regex, args.json_schema)
+    finally:
+        backend.shutdown()
+    return 0
+
+
+def examine(_: argparse.Namespace) -> int:
+    findings = doctor.examine()
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        print(f"{finding.topic:{width}}  {finding.text}")
+        if finding.advice:
+            print(f"{'':{width}}  ! {finding.advice}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The compiler: one compilation for equal requests, a bounded cache, bounded input."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sglang_lang.constrained.compiler import (
+    CompiledGrammar,
+    GrammarCache,
+    GrammarCompiler,
+    GrammarLimits,
+)
+from sglang_lang.constrained.errors import GrammarError
+from sglang_lang.constrained.matcher import GrammarMatcher
+from sglang_lang.constrained.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.from_token_bytes([*(bytes([b]) for b in range(256)), None], [256])
+
+
+class Sized:
+    """A grammar of which only the size matters."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.memory_bytes = memory_bytes
+
+    def matcher(self) -> GrammarMatcher:
+        raise AssertionError("never asked for")
+
+
+@pytest.fixture(scope="module")
+def compiler() -> GrammarCompiler:
+    return GrammarCompiler(VOCABULARY, "llguidance")
+
+
+def test_every_kind_compiles(compiler: GrammarCompiler) -> None:
+    tag = {"structures": [{"begin": "<f>", "schema": {}, "end": "</f>"}], "triggers": ["<f"]}
+    texts = {
+        compiler.compile("regex", "a+"): b"aa",
+        compiler.compile("choices", ["yes", "no"]): b"no",
+        compiler.compile("ebnf", 'start: "x"+'): b"xx",
+        compiler.compile("json_schema", '{"type": "null"}'): b"null",
+        compiler.compile("structural_tag", json.dumps(tag)): b"free <f>1</f>",
+    }
+    for grammar, text in texts.items():
+        matcher = grammar.matcher()
+        assert all(matcher.accept_token(byte) for byte in text) and matcher.is_accepting()
+
+
+def test_an_equal_request_gets_the_same_grammar(compiler: GrammarCompiler) -> None:
+    assert compiler.compile("regex", "b+") is compiler.compile("regex", "b+")
+    assert compiler.compile("choices", ["a", "b"]) is compiler.compile("choices", ("a", "b"))
+    assert compiler.compile("regex", "null") is not compiler.compile("ebnf", 'start: "null"')
+
+
+def test_concurrent_equal_requests_build_once() -> None:
+    cache = GrammarCache(max_bytes=1000)
+    entered, release = threading.Event(), threading.Event()
+    builds: list[int] = []
+
+    def build() -> CompiledGrammar:
+        builds.append(1)
+        entered.set()
+        release.wait()
+        return Sized(1)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(cache.get, "k", build) for _ in range(4)]
+        entered.wait()
+        release.set()
+        assert len({id(result.result()) for result in results}) == 1
+    assert len(builds) == 1
+
+
+def test_a_failure_reaches_the_caller_and_is_not_kept() -> None:
+    cache = GrammarCache(max_bytes=1000)
+
+    def fail() -> CompiledGrammar:
+        raise GrammarError("no")
+
+    with pytest.raises(GrammarError):
+        cache.get("k", fail)
+    grammar = Sized(1)
+    assert cache.get("k", lambda: grammar) is grammar
+
+
+def test_the_least_recently_used_is_dropped_beyond_the_limit() -> None:
+    cache = GrammarCache(max_bytes=100)
+    first, second = cache.get("a", lambda: Sized(40)), cache.get("b", lambda: Sized(40))
+    cache.get("a", lambda: Sized(0))
+    cache.get("c", lambda: Sized(40))
+    assert cache.get("a", lambda: Sized(0)) is first
+    assert cache.get("b", lambda: Sized(0)) is not second
+
+
+def test_one_grammar_beyond_the_limit_still_serves() -> None:
+    cache = GrammarCache(max_bytes=10)
+    large = cache.get("large", lambda: Sized(50))
+    assert cache.get("large", lambda: Sized(0)) is large
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("regex", "a" * 70_000),
+        ("regex", "a\0b"),
+        ("regex", "\ud800"),
+        ("choices", []),
+        ("choices", ["a"] * 10_001),
+        ("choices", ["\udfff"]),
+        ("json_schema", "{"),
+        ("json_schema", "[]"),
+        ("json_schema", "3"),
+        ("json_schema", '{"minimum": NaN}'),
+        ("json_schema", '{"minimum": 1' + "0" * 5000 + "}"),
+        ("json_schema", '{"type": "string"}\0'),
+        ("json_schema", '{"a": ' * 10_000 + "1" + "}" * 10_000),
+        ("json_schema", "[" * 10_000),
+        ("json_schema", json.dumps({"description": "x" * 10_000_000})),
+        ("ebnf", "x" * 300_000),
+        ("structural_tag", "[]"),
+        ("structural_tag", '{"structures": [], "triggers": ["a"]}'),
+        ("structural_tag", '{"structures": [{"begin": "a"}], "triggers": ["a"]}'),
+        ("structural_tag", '{"type": "structural_tag", "format": {"type": "any_text"}}'),
+    ],
+)
+def test_wrong_or_hostile_input_ends_in_a_clear_error(
+    compiler: GrammarCompiler, kind: str, value: str | list[str]
+) -> None:
+    started = time.perf_counter()
+    with pytest.raises(GrammarError) as caught:
+        compiler.compile(kind, value)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 500
+    assert time.perf_counter() - started < 3  # a bound on hostile input, not a measurement
+
+
+def test_an_unknown_kind_is_named(compiler: GrammarCompiler) -> None:
+    with pytest.raises(GrammarError, match="yaml"):
+        compiler.compile("yaml", "a: b")  # type: ignore[arg-type]
+
+
+def test_limits_can_be_set() -> None:
+    compiler = GrammarCompiler(VOCABULARY, "llguidance", limits=GrammarLimits(max_json_depth=2))
+    with pytest.raises(GrammarError, match="deeper than 2"):
+        compiler.compile("json_schema", '{"a": {"b": {}}}')

@@ -1,0 +1,224 @@
+"""A scheduler around a model that needs no weights, yet notices any wrong KV slot.
+
+The model keeps each token's id in its KV slot and predicts a hash of all ids it reads back through
+the slot table. One slot mixed up anywhere, and every later token of the request differs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
+from sglang_lang.radix_cache.prefix_cache import NoCache, RadixCache
+from sglang_lang.runtime.messages import (
+    BatchOutput,
+    FinishReason,
+    FromScheduler,
+    GenerateRequest,
+    RequestOutput,
+    ToScheduler,
+)
+from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch
+from sglang_lang.runtime.model_executor.model_runner import ModelRunner
+from sglang_lang.runtime.sampling_params import SamplingParams
+from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
+from sglang_lang.runtime.scheduler.jump_forward import JumpForward
+from sglang_lang.runtime.scheduler.kv_cache import KVCache
+from sglang_lang.runtime.scheduler.planner import Planner
+from sglang_lang.runtime.scheduler.policy import SchedulePolicy
+from sglang_lang.runtime.scheduler.results import ResultProcessor
+from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
+from sglang_lang.runtime.scheduler.step_builder import StepBuilder
+
+VOCAB = 257  # every byte, and the end of sequence
+EOS = 256
+CPU = torch.device("cpu")
+
+
+def predict(token_ids: list[int]) -> int:
+    """The toy model's greedy continuation of a sequence; never the end of sequence."""
+    state = 7
+    for token_id in token_ids:
+        state = (state * 31 + token_id + 1) % 65521
+    return state % 256
+
+
+def continuation(prompt: list[int], length: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(length):
+        tokens.append(predict(tokens))
+    return tokens[len(prompt) :]
+
+
+class HashModel:
+    def forward(self, batch: ForwardBatch) -> torch.Tensor:
+        stored = batch.kv_pool.k[0]
+        stored[batch.out_cache_loc, 0, 0] = batch.input_ids.to(stored.dtype)
+        hidden = torch.zeros(len(batch.input_ids), 1)
+        for b, pool_idx in enumerate(batch.req_pool_indices.tolist()):
+            seq_len = int(batch.seq_lens[b])
+            slots = batch.req_to_token[pool_idx, :seq_len].long()
+            tokens = [int(t) for t in stored[slots, 0, 0].tolist()]
+            first, last = batch.query_start[b : b + 2].tolist()
+            for row in range(first, last):
+                hidden[row, 0] = predict(tokens[: int(batch.positions[row]) + 1])
+        return hidden
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(hidden.shape[0], VOCAB)
+        logits[torch.arange(hidden.shape[0]), hidden[:, 0].long()] = 20.0
+        return logits
+
+
+class ByteTokenizer:
+    """Token i is byte i."""
+
+    token_bytes: list[bytes | None] = [bytes([i]) for i in range(256)] + [None]
+
+    def encode_continuation(self, text: str) -> list[int]:
+        return list(text.encode())
+
+
+class ListPort:
+    """A scheduler port that is filled and read by the test."""
+
+    def __init__(self) -> None:
+        self.inbox: deque[ToScheduler] = deque()
+        self.sent: list[FromScheduler] = []
+
+    def recv(self, timeout_ms: int) -> list[ToScheduler]:
+        messages = list(self.inbox)
+        self.inbox.clear()
+        return messages
+
+    def send(self, messages: list[FromScheduler]) -> None:
+        self.sent.extend(messages)
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Outcome:
+    """All that a client has been told of one request."""
+
+    ids: list[int] = field(default_factory=list)
+    finish: FinishReason | None = None
+    last: RequestOutput | None = None
+    terminal_messages: int = 0
+    input_logprobs: list[Any] = field(default_factory=list)
+    output_logprobs: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Settings of a toy scheduler; ``build`` makes it."""
+
+    slots: int = 512
+    page_size: int = 1
+    chunk: int = 16
+    max_running: int = 8
+    context_len: int = 256
+    cache: bool = True
+    overlap: bool = True
+    policy: str = "lpm"
+    jump_forward: bool = True
+    stream_interval: int = 1
+
+    def build(self) -> ToyScheduler:
+        return ToyScheduler(self)
+
+
+class ToyScheduler:
+    def __init__(self, toy: Toy) -> None:
+        self.port = ListPort()
+        req_pool = ReqToTokenPool(toy.max_running, toy.context_len, CPU)
+        num_slots = toy.slots + toy.page_size
+        kv_pool = TokenToKVPool(num_slots, 1, 1, 1, torch.float32, CPU)
+        allocator = TokenAllocator(num_slots, toy.page_size)
+        cache = RadixCache(allocator, "lru") if toy.cache else NoCache(allocator.page_size)
+        self.kv = KVCache(allocator, req_pool, cache)
+        self.capacity = allocator.available()
+        ops = load_ops(CPU, "reference")
+        tokenizer = ByteTokenizer()
+        vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
+        jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
+        eos = frozenset({EOS})
+        self.scheduler = Scheduler(
+            port=self.port,
+            runner=ModelRunner(HashModel(), ops, kv_pool, req_pool, CPU),
+            kv=self.kv,
+            planner=Planner(
+                self.kv, SchedulePolicy(toy.policy, self.kv), toy.chunk, toy.max_running, 1.0
+            ),
+            builder=StepBuilder(req_pool, VOCAB, eos),
+            results=ResultProcessor(eos, jump_forward, toy.stream_interval),
+            grammars=GrammarQueue(GrammarCompiler(vocabulary)),
+            token_bytes=lambda token_id: tokenizer.token_bytes[token_id] or b"",
+            limits=Limits(toy.context_len, allocator.available()),
+            vocab_size=VOCAB,
+            overlap=toy.overlap,
+            random_seed=0,
+        )
+        self.outcomes: dict[str, Outcome] = {}
+
+    def send(self, message: ToScheduler) -> None:
+        if isinstance(message, GenerateRequest):
+            self.outcomes[message.rid] = Outcome()
+        self.port.inbox.append(message)
+
+    def step(self) -> None:
+        self.scheduler.step()
+        for message in self.port.sent:
+            if isinstance(message, BatchOutput):
+                for output in message.outputs:
+                    self._take(output)
+        self.port.sent.clear()
+
+    def _take(self, output: RequestOutput) -> None:
+        outcome = self.outcomes[output.rid]
+        if output.replaced:
+            del outcome.ids[-output.replaced :]
+        outcome.ids += output.token_ids
+        outcome.last = output
+        if output.input_logprobs is not None:
+            outcome.input_logprobs += output.input_logprobs.values
+        if output.output_logprobs is not None:
+            outcome.output_logprobs += output.output_logprobs.values
+        if output.finish is not None:
+            outcome.finish = output.finish
+            outcome.terminal_messages += 1
+
+    def run(self, most_steps: int = 20_000) -> None:
+        """Step until every request has ended."""
+        for _ in range(most_steps):
+            self.step()
+            if all(outcome.finish is not None for outcome in self.outcomes.values()):
+                return
+        unfinished = [rid for rid, outcome in self.outcomes.items() if outcome.finish is None]
+        raise AssertionError(f"not finished after {most_steps} steps: {unfinished}")
+
+    def check_slots(self) -> None:
+        """free + the tree's + those of running requests = all."""
+        free = self.kv.allocator.available()
+        tree = self.kv.prefix_cache.total_size
+        own = self.kv.owned_by_requests(self.scheduler.queues.running)
+        assert free + tree + own == self.capacity, (free, tree, own, self.capacity)
+        self.kv.prefix_cache.check_integrity()
+
+
+def request(rid: str, prompt: list[int], max_new_tokens: int = 8, **kwargs: Any) -> GenerateRequest:
+    """A greedy request; sampling parameters and message fields may be mixed in kwargs."""
+    message_fields = {
+        name: kwargs.pop(name) for name in list(kwargs) if name in GenerateRequest.__struct_fields__
+    }
+    params = SamplingParams(max_new_tokens=max_new_tokens, **{"temperature": 0.0, **kwargs})
+    return GenerateRequest(rid=rid, input_ids=prompt, sampling_params=params, **message_fields)
