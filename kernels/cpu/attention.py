@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .elementwise import dense_rows
-from .library import DTYPE_CODES, AttentionBatch, AttentionLayer
+from .library import AttentionBatch, AttentionLayer, dtype_code
 
 
 def attention_batch(
@@ -43,11 +43,11 @@ class PagedAttentionOp:
         out = torch.empty(q.shape, dtype=q.dtype)
         batch = attention_batch(req_to_token, req_pool_indices, seq_lens, query_start)
         layer = AttentionLayer(
-            DTYPE_CODES[k_cache.dtype], k_cache.data_ptr(), v_cache.data_ptr(), num_heads,
+            dtype_code(k_cache.dtype), k_cache.data_ptr(), v_cache.data_ptr(), num_heads,
             k_cache.shape[1], head_dim, scale, window or 0, soft_cap or 0.0,
         )  # fmt: skip
         self._library.paged_attention(
-            ctypes.byref(batch), ctypes.byref(layer), DTYPE_CODES[q.dtype], q.data_ptr(),
+            ctypes.byref(batch), ctypes.byref(layer), dtype_code(q.dtype), q.data_ptr(),
             q.stride(0), out.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return out

@@ -7,7 +7,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from .library import DTYPE_CODES
+from .library import dtype_code
 
 SILU, GELU_TANH = 0, 1
 
@@ -27,7 +27,7 @@ class ElementwiseOps:
         x = dense_rows(x)
         out = torch.empty(x.shape, dtype=x.dtype)
         self._library.rms_norm(
-            DTYPE_CODES[x.dtype], DTYPE_CODES[weight.dtype], x.data_ptr(), x.stride(0),
+            dtype_code(x.dtype), dtype_code(weight.dtype), x.data_ptr(), x.stride(0),
             weight.data_ptr(), eps, out.data_ptr(), *x.shape, torch.get_num_threads(),
         )  # fmt: skip
         return out
@@ -38,7 +38,7 @@ class ElementwiseOps:
         x = dense_rows(x)
         out = torch.empty(x.shape, dtype=x.dtype)
         self._library.add_rms_norm(
-            DTYPE_CODES[x.dtype], DTYPE_CODES[weight.dtype], x.data_ptr(), x.stride(0),
+            dtype_code(x.dtype), dtype_code(weight.dtype), x.data_ptr(), x.stride(0),
             residual.data_ptr(), residual.stride(0), weight.data_ptr(), eps, out.data_ptr(),
             *x.shape, torch.get_num_threads(),
         )  # fmt: skip
@@ -47,7 +47,7 @@ class ElementwiseOps:
     def rotary(self, q: Tensor, k: Tensor, positions: Tensor, cos_sin: Tensor) -> None:
         for heads in (q, k):
             self._library.rotary(
-                DTYPE_CODES[heads.dtype], heads.data_ptr(), heads.stride(0), *heads.shape,
+                dtype_code(heads.dtype), heads.data_ptr(), heads.stride(0), *heads.shape,
                 positions.data_ptr(), cos_sin.data_ptr(), cos_sin.shape[1], torch.get_num_threads(),
             )  # fmt: skip
 
@@ -62,7 +62,7 @@ class ElementwiseOps:
     ) -> None:
         k, v = dense_rows(k), dense_rows(v)
         self._library.store_kv(
-            DTYPE_CODES[k.dtype], DTYPE_CODES[k_cache.dtype], k.data_ptr(), k.stride(0),
+            dtype_code(k.dtype), dtype_code(k_cache.dtype), k.data_ptr(), k.stride(0),
             v.data_ptr(), v.stride(0), k_cache.data_ptr(), v_cache.data_ptr(), slots.data_ptr(),
             k.shape[0], k.shape[1] * k.shape[2], torch.get_num_threads(),
         )  # fmt: skip
@@ -72,7 +72,7 @@ class ElementwiseOps:
         rows, width = x.shape[0], x.shape[1] // 2
         out = torch.empty((rows, width), dtype=x.dtype)
         self._library.gated_activation(
-            DTYPE_CODES[x.dtype], activation, x.data_ptr(), x.stride(0), out.data_ptr(), rows,
+            dtype_code(x.dtype), activation, x.data_ptr(), x.stride(0), out.data_ptr(), rows,
             width, torch.get_num_threads(),
         )  # fmt: skip
         return out

@@ -17,7 +17,19 @@ from .isa import detect_isa
 SOURCES = Path(__file__).resolve().parent.parent / "csrc"
 FLAGS = ("-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
 
-DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
+_DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+def dtype_code(dtype: torch.dtype) -> int:
+    """The number by which csrc/export.h knows an element type.
+
+    Raises:
+        TypeError: the kernels do not take this type.
+    """
+    try:
+        return _DTYPE_CODES[dtype]
+    except KeyError:
+        raise TypeError(f"the CPU kernels take float32 and bfloat16, not {dtype}") from None
 
 
 class LinearWeight(Structure):

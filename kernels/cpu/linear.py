@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..ops.linear import Linear
 from .elementwise import dense_rows
-from .library import DTYPE_CODES, LinearWeight
+from .library import LinearWeight, dtype_code
 
 PANEL = 32  # columns of a packed panel
 GROUP_BYTES = 4
@@ -44,10 +44,12 @@ class PackedLinear:
             weight.data_ptr(), self.out_features, row_bytes, self._panels.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip
-        self._bias = bias and F.pad(bias.float(), (0, num_panels * PANEL - self.out_features))
+        self._bias: Tensor | None = None
+        if bias is not None:
+            self._bias = F.pad(bias.float(), (0, num_panels * PANEL - self.out_features))
         self._library = library
         self.handle = LinearWeight(
-            DTYPE_CODES[weight.dtype], self.in_features, self.out_features,
+            dtype_code(weight.dtype), self.in_features, self.out_features,
             self._panels.data_ptr(), None if self._bias is None else self._bias.data_ptr(),
         )  # fmt: skip
 
@@ -57,14 +59,15 @@ class PackedLinear:
         stride_groups = x.stride(0) * x.itemsize // GROUP_BYTES
         self._library.linear(
             ctypes.byref(self.handle), x.data_ptr(), stride_groups, x.shape[0],
-            DTYPE_CODES[out.dtype], out.data_ptr(), out.stride(0), torch.get_num_threads(),
+            dtype_code(out.dtype), out.data_ptr(), out.stride(0), torch.get_num_threads(),
         )  # fmt: skip
         return out
 
     def _prepare(self, x: Tensor) -> Tensor:
         """Rows of whole 4-byte groups in the weight's element type."""
         x = dense_rows(x.to(self.dtype))
-        if x.stride(0) * x.itemsize % GROUP_BYTES == 0 and x.data_ptr() % GROUP_BYTES == 0:
+        row_bytes, stride_bytes = self.in_features * x.itemsize, x.stride(0) * x.itemsize
+        if (row_bytes | stride_bytes | x.data_ptr()) % GROUP_BYTES == 0:
             return x
         return F.pad(x, (0, self._groups * GROUP_BYTES // x.itemsize - self.in_features))
 
