@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 
 from .cpu.attention import PagedAttentionOp
+from .cpu.decoder import DecoderPacker
 from .cpu.elementwise import ElementwiseOps
 from .cpu.library import load_library
 from .cpu.linear import LinearPacker
@@ -16,6 +17,7 @@ from .cpu.sampling import SamplingOps
 from .native import NoCompilerError
 from .ops import (
     add_rms_norm,
+    decoder_stack,
     gelu_tanh_and_mul,
     linear,
     paged_attention,
@@ -44,6 +46,7 @@ class Ops:
     pack_linear: linear.PackLinear
     sample: sample.Sample
     apply_token_bitmask_inplace: token_bitmask.ApplyTokenBitmaskInplace
+    pack_decoder: decoder_stack.PackDecoder | None = None  # None: run the layers op by op
 
 
 REFERENCE = Ops(
@@ -105,4 +108,5 @@ def _load_cpu_ops() -> Ops:
         pack_linear=LinearPacker(library),
         sample=sampling.sample,
         apply_token_bitmask_inplace=sampling.apply_token_bitmask_inplace,
+        pack_decoder=DecoderPacker(library),
     )

@@ -73,6 +73,62 @@ class AttentionLayer(Structure):
     ]
 
 
+class DecoderLayer(Structure):
+    """``struct DecoderLayer`` of csrc/decoder.cpp."""
+
+    _fields_ = [
+        ("qkv", LinearWeight),
+        ("output", LinearWeight),
+        ("gate_up", LinearWeight),
+        ("down", LinearWeight),
+        ("attention_norm", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("post_attention_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("post_mlp_norm", c_void_p),
+        ("cos_sin", c_void_p),
+        ("rot_dim", c_long),
+        ("window", c_long),
+    ]
+
+
+class DecoderStack(Structure):
+    """``struct DecoderStack`` of csrc/decoder.cpp."""
+
+    _fields_ = [
+        ("dtype", c_int),
+        ("activation", c_int),
+        ("num_layers", c_long),
+        ("layers", c_void_p),
+        ("final_norm", c_void_p),
+        ("eps", c_float),
+        ("scale", c_float),
+        ("soft_cap", c_float),
+        ("hidden_size", c_long),
+        ("intermediate_size", c_long),
+        ("num_heads", c_long),
+        ("num_kv_heads", c_long),
+        ("head_dim", c_long),
+    ]
+
+
+class DecoderStep(Structure):
+    """``struct DecoderStep`` of csrc/decoder.cpp."""
+
+    _fields_ = [
+        ("tokens", c_long),
+        ("hidden", c_void_p),
+        ("positions", c_void_p),
+        ("slots", c_void_p),
+        ("cache_dtype", c_int),
+        ("k_caches", c_void_p),
+        ("v_caches", c_void_p),
+        ("batch", c_void_p),
+        ("out", c_void_p),
+    ]
+
+
 # Arguments of each function as csrc/ declares it: i int, l long, f float, p pointer.
 _SIGNATURES = {
     "use_openmp": "ppp",
@@ -84,6 +140,7 @@ _SIGNATURES = {
     "pack_panels": "pllpi",
     "linear": "ppllipli",
     "paged_attention": "ppiplpi",
+    "decode_stack": "ppi",
     "sample": "plllppppppi",
     "apply_token_bitmask": "pllplpli",
 }

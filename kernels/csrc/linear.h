@@ -1,6 +1,7 @@
 // Linear layers over packed weights: what a weight looks like, and its product with rows of x.
 #pragma once
 
+#include "elementwise.h"
 #include "export.h"
 #include "panel.h"
 #include "scratch.h"
@@ -54,19 +55,32 @@ void for_each_chunk(const LinearWeight& weight, const Rows& x, long panel, Consu
   }
 }
 
-// Writes one panel's sums into columns [panel * 32, ...) of out [rows, out_stride].
+// Calls body(row, column, lanes, sums) for every vector of one panel's sums that has columns.
+template <class Body>
+void for_each_vector(const f32x16* sums, long rows, long panel, long out_features, Body body) {
+  for (int half = 0; half < 2; half++) {
+    long column = panel * PANEL + half * LANES;
+    long left = out_features - column;
+    if (left <= 0) return;
+    int lanes = left < LANES ? int(left) : LANES;
+    for (long r = 0; r < rows; r++) body(r, column, lanes, sums[2 * r + half]);
+  }
+}
+
+// out = sums, in the panel's columns of out [rows, out_stride].
 template <class T>
 void store_sums(const f32x16* sums, long rows, long panel, long out_features, T* out,
                 long out_stride) {
-  long columns = out_features - panel * PANEL;
-  for (long r = 0; r < rows; r++) {
-    T* target = out + r * out_stride + panel * PANEL;
-    if (columns >= PANEL) {
-      store(target, sums[2 * r]);
-      store(target + LANES, sums[2 * r + 1]);
-    } else {
-      store_part(target, sums[2 * r], columns < LANES ? columns : LANES);
-      if (columns > LANES) store_part(target + LANES, sums[2 * r + 1], columns - LANES);
-    }
-  }
+  for_each_vector(sums, rows, panel, out_features, [&](long r, long column, int lanes, f32x16 v) {
+    store_lanes(out + r * out_stride + column, v, lanes);
+  });
+}
+
+// out += sums
+inline void add_sums(const f32x16* sums, long rows, long panel, long out_features, float* out,
+                     long out_stride) {
+  for_each_vector(sums, rows, panel, out_features, [&](long r, long column, int lanes, f32x16 v) {
+    float* target = out + r * out_stride + column;
+    store_lanes(target, load_lanes(target, lanes) + v, lanes);
+  });
 }
