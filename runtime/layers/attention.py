@@ -47,7 +47,8 @@ class Attention:
     def __call__(self, hidden: Tensor, batch: ForwardBatch) -> Tensor:
         """hidden [T, H] -> [T, H]; stores the new tokens' K and V in the batch's pool."""
         heads = self.qkv(hidden).view(len(hidden), -1, self.head_dim)  # [T, Hq + 2 Hk, D]
-        q, k, v = torch.split(heads, (self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
+        sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
+        q, k, v = torch.split(heads, sizes, dim=1)
         if self.q_norm is not None:
             q = self.q_norm.heads(q)
         if self.k_norm is not None:
