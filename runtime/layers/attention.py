@@ -26,7 +26,6 @@ class Attention:
         cos_sin: [max positions, rotary_dim], see ``layers/rotary.py``.
         scale: multiplies the scores.
         window: how many tokens a query sees, itself included; None for all.
-        soft_cap: squashes the scores; None for not.
         q_norm, k_norm: norms of every head before the rotary embedding, where the model has them.
     """
 
@@ -40,7 +39,6 @@ class Attention:
     cos_sin: Tensor
     scale: float
     window: int | None = None
-    soft_cap: float | None = None
     q_norm: RMSNorm | None = None
     k_norm: RMSNorm | None = None
 
@@ -66,6 +64,6 @@ class Attention:
             batch.query_start,
             self.scale,
             self.window,
-            self.soft_cap,
+            soft_cap=None,
         )
         return self.output(attended.flatten(1))
