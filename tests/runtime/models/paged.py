@@ -11,15 +11,16 @@ from sglang_lang.runtime.checkpoints.config import ModelConfig
 from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch, ForwardMode
 from sglang_lang.runtime.models.registry import CausalLM
 
-MAX_REQUESTS = 4
 MAX_CONTEXT = 256
 
 
 class PagedRunner:
     """Some sequences and their slots, scattered over the pool; ``extend`` feeds them tokens."""
 
-    def __init__(self, model: CausalLM, config: ModelConfig, dtype: torch.dtype) -> None:
-        num_slots = MAX_REQUESTS * MAX_CONTEXT
+    def __init__(
+        self, model: CausalLM, config: ModelConfig, dtype: torch.dtype, max_requests: int
+    ) -> None:
+        num_slots = max_requests * MAX_CONTEXT
         self.model = model
         self.pool = TokenToKVPool(
             num_slots + 1,
@@ -30,8 +31,8 @@ class PagedRunner:
             torch.device("cpu"),
         )
         shuffled = torch.randperm(num_slots, generator=torch.Generator().manual_seed(0)) + 1
-        self.req_to_token = shuffled.view(MAX_REQUESTS, MAX_CONTEXT).int()
-        self.lens = [0] * MAX_REQUESTS
+        self.req_to_token = shuffled.view(max_requests, MAX_CONTEXT).int()
+        self.lens = [0] * max_requests
 
     def extend(self, new_tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Feed request b the tokens ``new_tokens[b]``; returns the logits [len, V] of each."""

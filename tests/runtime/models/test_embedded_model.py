@@ -58,15 +58,16 @@ def reference(embedded_model_path: str) -> Any:
 
 
 def greedy(checkpoint: Checkpoint, prompts: list[list[int]], num_tokens: int) -> list[list[int]]:
+    """What the model writes after each prompt, all in one batch."""
     device = torch.device("cpu")
     model = load_model(checkpoint, load_ops(device, "reference"), torch.float32, device)
-    outputs = []
-    for prompt in prompts:
-        runner = PagedRunner(model, checkpoint.config, torch.float32)
-        tokens = [int(runner.extend([prompt])[0][-1].argmax())]
-        while len(tokens) < num_tokens:
-            tokens.append(int(runner.extend([tokens[-1:]])[0][-1].argmax()))
-        outputs.append(tokens)
+    runner = PagedRunner(model, checkpoint.config, torch.float32, max_requests=len(prompts))
+    outputs: list[list[int]] = [[] for _ in prompts]
+    logits = runner.extend(prompts)
+    for _ in range(num_tokens):
+        for output, rows in zip(outputs, logits, strict=True):
+            output.append(int(rows[-1].argmax()))
+        logits = runner.extend([output[-1:] for output in outputs])
     return outputs
 
 
@@ -78,16 +79,9 @@ def greedy(checkpoint: Checkpoint, prompts: list[list[int]], num_tokens: int) ->
 def test_greedy_tokens_equal_transformers(
     checkpoint: Checkpoint, reference: Any, prompts: list[str], num_tokens: int
 ) -> None:
+    """Each token written is the one transformers finds likeliest after all before it."""
     ids = checkpoint.tokenizer().encode_batch(prompts)
-    tokens = greedy(checkpoint, ids, num_tokens)
-    for prompt, written in zip(ids, tokens, strict=True):
-        inputs = torch.tensor([prompt])
-        expected = reference.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            do_sample=False,
-            max_new_tokens=num_tokens,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        assert written == expected[0, len(prompt) :].tolist()
+    for prompt, written in zip(ids, greedy(checkpoint, ids, num_tokens), strict=True):
+        with torch.inference_mode():
+            logits = reference(torch.tensor([prompt + written[:-1]])).logits[0]
+        assert written == logits[len(prompt) - 1 :].argmax(-1).tolist()

@@ -95,7 +95,7 @@ def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(str(tmp_path))
     device = torch.device("cpu")
     model = load_model(checkpoint, load_ops(device, "reference"), torch.float32, device)
-    runner = PagedRunner(model, checkpoint.config, torch.float32)
+    runner = PagedRunner(model, checkpoint.config, torch.float32, len(PROMPTS))
 
     logits = runner.extend(PROMPTS)  # two prompts in one batch
     for tokens in DECODED:  # then one token each, five times
