@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 
+from .cpu.attention import PagedAttentionOp
+from .cpu.elementwise import ElementwiseOps
+from .cpu.library import load_library
+from .cpu.linear import LinearPacker
+from .cpu.sampling import SamplingOps
+from .native import NoCompilerError
 from .ops import (
     add_rms_norm,
     gelu_tanh_and_mul,
@@ -66,6 +73,36 @@ def load_ops(device: torch.device, backend: str = "auto") -> Ops:
     if backend not in get_args(Backend):
         allowed = ", ".join(get_args(Backend))
         raise ValueError(f"kernel backend {backend!r} is unknown; choose one of {allowed}")
-    if backend in ("auto", "reference"):
+    if backend == "reference":
+        return REFERENCE
+    if device.type == "cpu" and backend in ("auto", "cpu"):
+        return _load_cpu_ops()
+    if backend == "auto":
         return REFERENCE
     raise ValueError(f"kernel backend {backend!r} cannot serve device {str(device)!r}")
+
+
+def _load_cpu_ops() -> Ops:
+    try:
+        library = load_library()
+    except NoCompilerError as error:
+        warnings.warn(
+            f"the CPU kernels cannot be built ({error}); the model runs on plain torch ops, "
+            "several times slower. Install g++ to get them.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return REFERENCE
+    elementwise, sampling = ElementwiseOps(library), SamplingOps(library)
+    return Ops(
+        rms_norm=elementwise.rms_norm,
+        add_rms_norm=elementwise.add_rms_norm,
+        rotary=elementwise.rotary,
+        silu_and_mul=elementwise.silu_and_mul,
+        gelu_tanh_and_mul=elementwise.gelu_tanh_and_mul,
+        store_kv=elementwise.store_kv,
+        paged_attention=PagedAttentionOp(library),
+        pack_linear=LinearPacker(library),
+        sample=sampling.sample,
+        apply_token_bitmask_inplace=sampling.apply_token_bitmask_inplace,
+    )

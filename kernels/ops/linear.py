@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,8 +15,16 @@ class Linear(Protocol):
     in_features: int
     out_features: int
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply the layer to x [T, in_features]; returns [T, out_features] of x's dtype."""
+    def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: [T, in_features].
+            out_dtype: of the result; x's if None. Logits ask for float32.
+
+        Returns:
+            [T, out_features].
+        """
         ...
 
 
@@ -38,8 +47,9 @@ class ReferenceLinear:
         self._weight = weight
         self._bias = bias
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self._weight, self._bias)
+    def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
+        out = F.linear(x, self._weight, self._bias)
+        return out if out_dtype is None else out.to(out_dtype)
 
 
 def reference(weight: Tensor, bias: Tensor | None) -> Linear:

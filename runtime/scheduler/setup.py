@@ -78,6 +78,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     model = load_model(checkpoint, ops, DTYPES[args.dtype], device)
     times.mark("weights")
     tokenizer = checkpoint.tokenizer()
+    eos_token_ids = frozenset(tokenizer.eos_token_ids)
     times.mark("tokenizer")
 
     context_len = min(args.context_length or config.context_len, config.context_len)
@@ -99,9 +100,9 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
             args.max_running_requests,
             args.schedule_conservativeness,
         ),
-        builder=StepBuilder(req_pool, config.vocab_size, tokenizer.eos_token_ids),
+        builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=ResultProcessor(
-            tokenizer.eos_token_ids,
+            eos_token_ids,
             None if args.disable_jump_forward else JumpForward(tokenizer, config.vocab_size),
             args.stream_interval,
         ),

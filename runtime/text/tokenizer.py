@@ -125,6 +125,24 @@ class Tokenizer:
             ) from error
         return [encoding.ids for encoding in encodings]
 
+    def encode_continuation(self, text: str) -> list[int]:
+        """Ids of text that goes on a text already begun: no BOS, and no space put in front.
+
+        Where the tokenizer puts a space before every text, a newline is encoded in front and
+        taken off again; no such vocabulary joins a newline with what follows.
+        """
+        if not self._puts_space_first:
+            return self.encode(text, add_special_tokens=False)
+        ids = self.encode("\n" + text, add_special_tokens=False)
+        newline = self.encode("\n", add_special_tokens=False)
+        assert ids[: len(newline)] == newline, f"a newline joined with {text[:20]!r}"
+        return ids[len(newline) :]
+
+    @cached_property
+    def _puts_space_first(self) -> bool:
+        first = self.token_bytes[self.encode("a", add_special_tokens=False)[0]]
+        return first is not None and first.startswith(b" ")
+
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of some ids; bytes that are no UTF-8 become U+FFFD."""
         return self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -22,3 +24,19 @@ def test_an_unknown_backend_is_refused_by_name() -> None:
 def test_a_backend_that_cannot_serve_the_device_is_refused() -> None:
     with pytest.raises(ValueError, match="flashinfer.*cpu"):
         load_ops(CPU, "flashinfer")
+
+
+def test_without_a_compiler_the_references_run_and_one_warning_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SGLANG_LANG_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.warns(RuntimeWarning, match=r"slower.*Install g\+\+") as caught:
+        assert load_ops(CPU) is REFERENCE
+    assert len(caught) == 1
+
+
+def test_an_instruction_set_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGLANG_LANG_CPU_ISA", "sve2")
+    with pytest.raises(ValueError, match="'sve2'.*portable"):
+        load_ops(CPU)

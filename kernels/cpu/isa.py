@@ -1,0 +1,67 @@
+"""Which vector instructions this processor has, and the compiler flags that use them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Isa:
+    """A level of instructions: the processor's flags it needs, as Linux names them."""
+
+    name: str
+    cpu_flags: frozenset[str]
+    compiler_flags: tuple[str, ...]
+
+
+def _isa(name: str, cpu_flags: str, compiler_flags: str) -> Isa:
+    return Isa(name, frozenset(cpu_flags.split()), tuple(compiler_flags.split()))
+
+
+_AVX2 = "avx2 fma f16c"
+_AVX512 = f"{_AVX2} avx512f avx512bw avx512dq avx512vl"
+_AVX2_FLAGS = "-mavx2 -mfma -mf16c"
+_AVX512_FLAGS = f"{_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+
+# From the fastest to the one that every processor has.
+LEVELS = (
+    _isa(
+        "avx512_bf16",
+        f"{_AVX512} avx512_vnni avx512_bf16",
+        f"{_AVX512_FLAGS} -mavx512vnni -mavx512bf16",
+    ),
+    _isa("avx512", _AVX512, _AVX512_FLAGS),
+    _isa("avx2", _AVX2, _AVX2_FLAGS),
+    _isa("portable", "", ""),
+)
+
+
+def detect_isa() -> Isa:
+    """Return the best level of this processor, or the one $SGLANG_LANG_CPU_ISA names.
+
+    Raises:
+        ValueError: the variable names an unknown level, or one this processor does not have.
+    """
+    available = [level for level in LEVELS if level.cpu_flags <= _processor_flags()]
+    wanted = os.environ.get("SGLANG_LANG_CPU_ISA")
+    if not wanted:
+        return available[0]
+    for level in available:
+        if level.name == wanted:
+            return level
+    allowed = ", ".join(level.name for level in available)
+    raise ValueError(f"SGLANG_LANG_CPU_ISA={wanted!r} cannot run here; choose one of {allowed}")
+
+
+def _processor_flags() -> frozenset[str]:
+    if platform.machine() not in ("x86_64", "AMD64") or not CPUINFO.exists():
+        return frozenset()
+    for line in CPUINFO.read_text().splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()

@@ -1,0 +1,122 @@
+"""The C++ kernels of ``csrc/`` as a ctypes library: built once, with every function's types.
+
+ctypes releases the GIL during a call, so other threads of the process run on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import Structure, c_float, c_int, c_long, c_void_p
+from pathlib import Path
+
+import torch
+
+from ..native import build_shared_library
+from .isa import detect_isa
+
+SOURCES = Path(__file__).resolve().parent.parent / "csrc"
+FLAGS = ("-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
+
+_DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+def dtype_code(dtype: torch.dtype) -> int:
+    """The number by which csrc/export.h knows an element type.
+
+    Raises:
+        TypeError: the kernels do not take this type.
+    """
+    try:
+        return _DTYPE_CODES[dtype]
+    except KeyError:
+        raise TypeError(f"the CPU kernels take float32 and bfloat16, not {dtype}") from None
+
+
+class LinearWeight(Structure):
+    """``struct LinearWeight`` of csrc/linear.h."""
+
+    _fields_ = [
+        ("kind", c_int),
+        ("in_features", c_long),
+        ("out_features", c_long),
+        ("panels", c_void_p),
+        ("bias", c_void_p),
+    ]
+
+
+class AttentionBatch(Structure):
+    """``struct AttentionBatch`` of csrc/attention.h."""
+
+    _fields_ = [
+        ("req_to_token", c_void_p),
+        ("max_context", c_long),
+        ("req_pool_indices", c_void_p),
+        ("seq_lens", c_void_p),
+        ("query_start", c_void_p),
+        ("num_requests", c_long),
+    ]
+
+
+class AttentionLayer(Structure):
+    """``struct AttentionLayer`` of csrc/attention.h."""
+
+    _fields_ = [
+        ("cache_dtype", c_int),
+        ("k_cache", c_void_p),
+        ("v_cache", c_void_p),
+        ("num_heads", c_long),
+        ("num_kv_heads", c_long),
+        ("head_dim", c_long),
+        ("scale", c_float),
+        ("window", c_long),
+        ("soft_cap", c_float),
+    ]
+
+
+# Arguments of each function as csrc/ declares it: i int, l long, f float, p pointer.
+_SIGNATURES = {
+    "use_openmp": "ppp",
+    "rms_norm": "iiplpfplli",
+    "add_rms_norm": "iiplplpfplli",
+    "rotary": "ipllllppli",
+    "gated_activation": "iiplplli",
+    "store_kv": "iiplplppplli",
+    "pack_panels": "pllpi",
+    "linear": "ppllipli",
+    "paged_attention": "ppiplpi",
+    "sample": "plllppppppi",
+    "apply_token_bitmask": "pllplpli",
+}
+_ARGUMENT_TYPES = {"i": c_int, "l": c_long, "f": c_float, "p": c_void_p}
+
+
+def load_library() -> ctypes.CDLL:
+    """Build the kernels for this processor if they are not cached, and load them.
+
+    Raises:
+        NoCompilerError: they are not cached and there is no compiler.
+        BuildError: the compiler refused them.
+        ValueError: $SGLANG_LANG_CPU_ISA asks for what this processor cannot run.
+    """
+    isa = detect_isa()
+    sources = sorted(SOURCES.glob("*.cpp"))
+    path = build_shared_library(f"cpu-{isa.name}", sources, [*FLAGS, *isa.compiler_flags])
+    library = ctypes.CDLL(str(path))
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes = [_ARGUMENT_TYPES[letter] for letter in arguments]
+        function.restype = None
+    _share_torchs_threads(library)
+    return library
+
+
+def _share_torchs_threads(library: ctypes.CDLL) -> None:
+    """Let the kernels run on the OpenMP threads that torch has; without OpenMP they run on one."""
+    torch_cpu = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    names = ("GOMP_parallel", "omp_get_num_threads", "omp_get_thread_num")
+    try:
+        runtime = ctypes.CDLL(str(torch_cpu))
+        addresses = [ctypes.cast(getattr(runtime, name), c_void_p).value for name in names]
+    except (OSError, AttributeError):
+        return
+    library.use_openmp(*addresses)

@@ -1,0 +1,65 @@
+#include "linear.h"
+
+namespace {
+
+void add_bias(f32x16* sums, long rows, const float* bias) {
+  f32x16 low = load(bias), high = load(bias + LANES);
+  for (long r = 0; r < rows; r++) {
+    sums[2 * r] += low;
+    sums[2 * r + 1] += high;
+  }
+}
+
+template <class T>
+void apply(const LinearWeight& weight, const Rows& x, T* out, long out_stride, int threads) {
+  long panels = weight.num_panels();
+  parallel_for(threads, panels, panel_grain(panels, threads), [&](long begin, long end) {
+    for (long panel = begin; panel < end; panel++)
+      for_each_chunk(weight, x, panel, [&](long row, long rows, const f32x16* sums) {
+        store_sums(sums, rows, panel, weight.out_features, out + row * out_stride, out_stride);
+      });
+  });
+}
+
+}  // namespace
+
+void multiply_panel_of(const LinearWeight& weight, const uint32_t* x, long stride, long rows,
+                       long panel, f32x16* out) {
+  const char* data = weight.panels + panel * weight.panel_bytes();
+  if (weight.kind == WEIGHT_FLOAT32)
+    multiply_panel<Float32Kind>(x, stride, rows, data, weight.groups(), out);
+  else
+    multiply_panel<BFloat16Kind>(x, stride, rows, data, weight.groups(), out);
+  if (weight.bias != nullptr) add_bias(out, rows, weight.bias + panel * PANEL);
+}
+
+// Rearranges rows [out_features, row_bytes] into panels; what is missing at the edges becomes 0.
+EXPORT void pack_panels(const char* rows, long out_features, long row_bytes, char* panels,
+                        int threads) {
+  long groups = (row_bytes + GROUP_BYTES - 1) / GROUP_BYTES;
+  long num_panels = (out_features + PANEL - 1) / PANEL;
+  parallel_for(threads, num_panels, 1, [&](long begin, long end) {
+    for (long panel = begin; panel < end; panel++) {
+      char* target = panels + panel * groups * PANEL_ROW;
+      std::memset(target, 0, groups * PANEL_ROW);
+      for (long c = 0; c < PANEL && panel * PANEL + c < out_features; c++) {
+        const char* row = rows + (panel * PANEL + c) * row_bytes;
+        for (long g = 0; g < groups; g++) {
+          long left = row_bytes - g * GROUP_BYTES;
+          std::memcpy(target + g * PANEL_ROW + c * GROUP_BYTES, row + g * GROUP_BYTES,
+                      left < GROUP_BYTES ? left : GROUP_BYTES);
+        }
+      }
+    }
+  });
+}
+
+// out [rows, out_features] = x . weight; x in the weight's element type, stride in 4-byte groups.
+EXPORT void linear(const LinearWeight* weight, const uint32_t* x, long x_stride, long rows,
+                   int out_dtype, void* out, long out_stride, int threads) {
+  Rows input{x, x_stride, rows};
+  if (out_dtype == FLOAT32)
+    apply(*weight, input, static_cast<float*>(out), out_stride, threads);
+  else
+    apply(*weight, input, static_cast<bf16*>(out), out_stride, threads);
+}

@@ -1,0 +1,72 @@
+// Linear layers over packed weights: what a weight looks like, and its product with rows of x.
+#pragma once
+
+#include "export.h"
+#include "panel.h"
+#include "scratch.h"
+#include "team.h"
+
+enum WeightKind : int { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1 };
+
+// Filled by Python (library.py), which keeps the memory alive.
+struct LinearWeight {
+  int kind;
+  long in_features;
+  long out_features;
+  const char* panels;  // [ceil(out / 32)] panels, 64-byte aligned
+  const float* bias;   // [ceil(out / 32) * 32], or null
+
+  long num_panels() const { return (out_features + PANEL - 1) / PANEL; }
+  long groups() const {
+    long per_group = kind == WEIGHT_FLOAT32 ? 1 : 2;
+    return (in_features + per_group - 1) / per_group;
+  }
+  long panel_bytes() const { return groups() * PANEL_ROW; }
+};
+
+// Rows of a layer's input, in the element type of the weight's kind.
+struct Rows {
+  const uint32_t* data;
+  long stride;  // in 4-byte groups
+  long count;
+};
+
+constexpr long ROW_CHUNK = 96;  // rows whose results for one panel stay in the first-level cache
+
+// How many panels one thread takes at a time: a few pieces a thread, so that a thread that is held
+// up does not hold up the rest.
+inline long panel_grain(long panels, int threads) {
+  long grain = panels / (threads * 4);
+  return grain > 1 ? grain : 1;
+}
+
+void multiply_panel_of(const LinearWeight& weight, const uint32_t* x, long stride, long rows,
+                       long panel, f32x16* out);
+
+// Calls consume(first_row, rows, sums) with the float sums [rows][2] of one panel, chunk by chunk.
+template <class Consume>
+void for_each_chunk(const LinearWeight& weight, const Rows& x, long panel, Consume consume) {
+  f32x16* sums = scratch<f32x16>(SCRATCH_SUMS, 2 * ROW_CHUNK);
+  for (long row = 0; row < x.count; row += ROW_CHUNK) {
+    long rows = x.count - row < ROW_CHUNK ? x.count - row : ROW_CHUNK;
+    multiply_panel_of(weight, x.data + row * x.stride, x.stride, rows, panel, sums);
+    consume(row, rows, sums);
+  }
+}
+
+// Writes one panel's sums into columns [panel * 32, ...) of out [rows, out_stride].
+template <class T>
+void store_sums(const f32x16* sums, long rows, long panel, long out_features, T* out,
+                long out_stride) {
+  long columns = out_features - panel * PANEL;
+  for (long r = 0; r < rows; r++) {
+    T* target = out + r * out_stride + panel * PANEL;
+    if (columns >= PANEL) {
+      store(target, sums[2 * r]);
+      store(target + LANES, sums[2 * r + 1]);
+    } else {
+      store_part(target, sums[2 * r], columns < LANES ? columns : LANES);
+      if (columns > LANES) store_part(target + LANES, sums[2 * r + 1], columns - LANES);
+    }
+  }
+}

@@ -1,0 +1,103 @@
+// The one matrix product everything is built on: rows of x times a packed panel of 32 columns.
+//
+// A panel holds, for each group of 4 bytes along k, 32 columns beside each other: 128 bytes a group.
+// A group is one float, two bf16 or four int8. Packing makes the product the same loop for every
+// kind: load 32 lanes of weights, broadcast 4 bytes of x, multiply and add. A row's sums run over k
+// in one fixed order, so that its result does not depend on the rows that share the call.
+#pragma once
+
+#include "simd.h"
+
+constexpr int PANEL = 32;
+constexpr int GROUP_BYTES = 4;
+constexpr int PANEL_ROW = PANEL * GROUP_BYTES;
+
+#if defined(__AVX512F__)
+constexpr int TILE_ROWS = 12;  // 24 accumulators, 2 weights and a broadcast of 32 registers
+#else
+constexpr int TILE_ROWS = 2;
+#endif
+
+struct Float32Kind {
+  using Accumulator = f32x16;
+  using Element = float;
+  static constexpr int PER_GROUP = 1;
+
+  static INLINE f32x16 mac(f32x16 acc, u32x16 w, u32x16 x) { return acc + (f32x16)w * (f32x16)x; }
+};
+
+struct BFloat16Kind {
+  using Accumulator = f32x16;
+  using Element = bf16;
+  static constexpr int PER_GROUP = 2;
+
+  static INLINE f32x16 mac(f32x16 acc, u32x16 w, u32x16 x) {
+#if defined(__AVX512BF16__)
+    return (f32x16)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)x);
+#else
+    const u32x16 high = splat(0xffff0000u);
+    acc = acc + (f32x16)(w << 16) * (f32x16)(x << 16);
+    return acc + (f32x16)(w & high) * (f32x16)(x & high);
+#endif
+  }
+};
+
+// int8 weights times uint8 activations.
+struct Int8Kind {
+  using Accumulator = i32x16;
+  using Element = uint8_t;
+  static constexpr int PER_GROUP = 4;
+
+  static INLINE i32x16 mac(i32x16 acc, u32x16 w, u32x16 x) {
+#if defined(__AVX512VNNI__)
+    return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)x, (__m512i)w);
+#else
+    for (int byte = 0; byte < 4; byte++) {
+      i32x16 weight = (i32x16)(w << (24 - 8 * byte)) >> 24;
+      acc += weight * (i32x16)((x >> (8 * byte)) & 0xff);
+    }
+    return acc;
+#endif
+  }
+};
+
+template <class Kind, int ROWS>
+INLINE void multiply_tile(const uint32_t* x, long x_stride, const char* panel, long groups,
+                          typename Kind::Accumulator* out) {
+  typename Kind::Accumulator acc[ROWS][2] = {};
+  for (long g = 0; g < groups; g++, panel += PANEL_ROW) {
+    u32x16 w0 = load_as<u32x16>(panel), w1 = load_as<u32x16>(panel + 64);
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; r++) {
+      u32x16 xs = splat(x[r * x_stride + g]);
+      acc[r][0] = Kind::mac(acc[r][0], w0, xs);
+      acc[r][1] = Kind::mac(acc[r][1], w1, xs);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < ROWS; r++) {
+    store_as(out + 2 * r, acc[r][0]);
+    store_as(out + 2 * r + 1, acc[r][1]);
+  }
+}
+
+template <class Kind, int ROWS>
+void multiply_tiles(const uint32_t*& x, long x_stride, long& rows, const char* panel, long groups,
+                    typename Kind::Accumulator*& out) {
+  for (; rows >= ROWS; rows -= ROWS, x += ROWS * x_stride, out += 2 * ROWS)
+    multiply_tile<Kind, ROWS>(x, x_stride, panel, groups, out);
+}
+
+// out[r][0:32] = x[r] . panel for each of the rows.
+//   x: rows of `groups` 4-byte groups, x_stride groups apart.  out: 64-byte aligned, [rows][2].
+template <class Kind>
+void multiply_panel(const uint32_t* x, long x_stride, long rows, const char* panel, long groups,
+                    typename Kind::Accumulator* out) {
+  multiply_tiles<Kind, TILE_ROWS>(x, x_stride, rows, panel, groups, out);
+  if constexpr (TILE_ROWS > 8) multiply_tiles<Kind, 8>(x, x_stride, rows, panel, groups, out);
+  if constexpr (TILE_ROWS > 6) multiply_tiles<Kind, 6>(x, x_stride, rows, panel, groups, out);
+  if constexpr (TILE_ROWS > 4) multiply_tiles<Kind, 4>(x, x_stride, rows, panel, groups, out);
+  if constexpr (TILE_ROWS > 3) multiply_tiles<Kind, 3>(x, x_stride, rows, panel, groups, out);
+  if constexpr (TILE_ROWS > 2) multiply_tiles<Kind, 2>(x, x_stride, rows, panel, groups, out);
+  multiply_tiles<Kind, 1>(x, x_stride, rows, panel, groups, out);
+}

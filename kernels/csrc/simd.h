@@ -1,0 +1,137 @@
+// Vectors of sixteen lanes through the compiler's vector extension: one source for AVX-512, AVX2
+// and plain machines, with intrinsics only where an instruction has no other spelling.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+
+constexpr int LANES = 16;
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
+
+struct bf16 {
+  uint16_t bits;
+};
+
+template <class V>
+INLINE V load_as(const void* p) {
+  V v;
+  std::memcpy(&v, p, sizeof(V));
+  return v;
+}
+
+template <class V>
+INLINE void store_as(void* p, V v) {
+  std::memcpy(p, &v, sizeof(V));
+}
+
+INLINE f32x16 splat(float x) { return x - f32x16{}; }
+INLINE u32x16 splat(uint32_t x) { return x - u32x16{}; }
+
+INLINE float to_float(float x) { return x; }
+INLINE float to_float(bf16 x) {
+  uint32_t bits = uint32_t(x.bits) << 16;
+  return load_as<float>(&bits);
+}
+
+INLINE void from_float(float x, float* out) { *out = x; }
+INLINE void from_float(float x, bf16* out) {  // round to nearest, ties to even; NaN stays NaN
+  uint32_t bits = load_as<uint32_t>(&x);
+  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  out->bits = uint16_t(x == x ? rounded : (bits >> 16) | 0x40);
+}
+
+INLINE f32x16 load(const float* p) { return load_as<f32x16>(p); }
+INLINE f32x16 load(const bf16* p) {
+  return (f32x16)(__builtin_convertvector(load_as<u16x16>(p), u32x16) << 16);
+}
+
+INLINE void store(float* p, f32x16 v) { store_as(p, v); }
+INLINE void store(bf16* p, f32x16 v) {
+#if defined(__AVX512BF16__)
+  store_as(p, _mm512_cvtneps_pbh((__m512)v));
+#else
+  u32x16 bits = (u32x16)v;
+  u32x16 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  u32x16 is_number = (u32x16)(v == v);
+  u32x16 kept = (rounded & is_number) | (((bits >> 16) | 0x40) & ~is_number);
+  store_as(p, __builtin_convertvector(kept, u16x16));
+#endif
+}
+
+// Lanes from n on are zero.
+template <class T>
+INLINE f32x16 load_part(const T* p, long n) {
+  T padded[LANES] = {};
+  std::memcpy(padded, p, n * sizeof(T));
+  return load(padded);
+}
+
+template <class T>
+INLINE void store_part(T* p, f32x16 v, long n) {
+  T padded[LANES];
+  store(padded, v);
+  std::memcpy(p, padded, n * sizeof(T));
+}
+
+INLINE f32x16 max(f32x16 a, f32x16 b) { return a > b ? a : b; }
+
+INLINE float sum(f32x16 v) {
+  float lanes[LANES];
+  store(lanes, v);
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+INLINE float max(f32x16 v) {
+  float lanes[LANES];
+  store(lanes, v);
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  return lanes[0];
+}
+
+// e^x to about two units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, and a Taylor polynomial
+// of degree seven for e^r. Below -87 it gives 0, above 88 it is held at e^88.
+INLINE f32x16 exp(f32x16 x) {
+  f32x16 held = x < 88.0f ? x : splat(88.0f);
+  held = held > -87.0f ? held : splat(-87.0f);
+  const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  f32x16 n = held * 1.44269504f + magic;
+  i32x16 exponent = (i32x16)n - (i32x16)magic;
+  n = n - magic;
+  f32x16 r = held - n * 0.693145752f;  // ln 2 in two parts
+  r = r - n * 1.42860677e-6f;
+  f32x16 p = splat(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  f32x16 scaled = (f32x16)((i32x16)p + (exponent << 23));
+  return x > -87.0f ? scaled : f32x16{};
+}
+
+INLINE f32x16 sigmoid(f32x16 x) { return 1.0f / (1.0f + exp(-x)); }
+
+INLINE f32x16 silu(f32x16 x) { return x * sigmoid(x); }
+
+INLINE f32x16 gelu_tanh(f32x16 x) {  // 0.5 x (1 + tanh(u)) = x sigmoid(2 u)
+  f32x16 u = 0.797884561f * (x + 0.044715f * x * x * x);
+  return x * sigmoid(2.0f * u);
+}
