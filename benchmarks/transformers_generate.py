@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from benchmarks import workloads
-from sglang_lang.runtime.checkpoints.embedded import embedded_model_path
+from sglang_lang.runtime.checkpoints.embedded import fetch_embedded_model
 
 WORKS = {"single": workloads.single, "batch": workloads.batch}
 
 
 def load(path: Path) -> tuple[Any, Any]:
     """Return (model in bfloat16, tokenizer that pads on the left)."""
-    folder, more = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    folder, more, quantization = path, {}, None
+    if path.is_file():
+        folder, more = path.parent, {"gguf_file": path.name}
+        quantization = GgufConfig(dequantize=True)  # its packed weights are far slower
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **more)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **more)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, quantization_config=quantization, **more
+    )
     return model, tokenizer
 
 
@@ -59,7 +64,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    model, tokenizer = load(args.model or embedded_model_path())
+    model, tokenizer = load(args.model or fetch_embedded_model())
     generate(model, tokenizer, ["warm up"], 8)
     for name, make in WORKS.items():
         if name in args.work.split(","):

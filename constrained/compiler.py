@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from .errors import GrammarError, UnsupportedGrammarError
-from .json_style import JsonStyle
+from .json_options import JsonOptions
 from .json_text import parse_json
 from .llguidance_backend import LLGuidanceBackend
 from .matcher import GrammarMatcher
@@ -54,7 +54,7 @@ class GrammarCompiler:
         vocabulary: the tokens the masks speak of.
         backend: ``native``, or ``llguidance`` for everything. Native hands on to llguidance what
             it does not do itself (EBNF, structural tags, schema keywords it cannot enforce).
-        json_style: the spelling of generated JSON.
+        json_options: the spelling of generated JSON.
         cache_bytes: compiled grammars are dropped, least recently used first, beyond this.
         limits: on the size of what is compiled.
     """
@@ -64,13 +64,13 @@ class GrammarCompiler:
         vocabulary: Vocabulary,
         backend: GrammarBackend = "native",
         *,
-        json_style: JsonStyle | None = None,
+        json_options: JsonOptions | None = None,
         cache_bytes: int = 256 << 20,
         limits: GrammarLimits | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._native = backend == "native"
-        self._json_style = json_style or JsonStyle()
+        self._json_options = json_options or JsonOptions()
         self._limits = limits or GrammarLimits()
         self._cache = GrammarCache(cache_bytes)
         self._llguidance: LLGuidanceBackend | None = None
@@ -120,7 +120,7 @@ class GrammarCompiler:
         schema = self._parse_json("json_schema", text)
         if not isinstance(schema, dict | bool):
             raise GrammarError("json_schema must be a JSON object or a boolean")
-        return self._llguidance_backend().compile_json_schema(text, self._json_style)
+        return self._llguidance_backend().compile_json_schema(text, self._json_options)
 
     def _compile_ebnf(self, grammar: str) -> CompiledGrammar:
         self._check_len("ebnf", grammar, self._limits.max_grammar_len)
@@ -128,7 +128,7 @@ class GrammarCompiler:
 
     def _compile_structural_tag(self, text: str) -> CompiledGrammar:
         tag = parse_structural_tag(self._parse_json("structural_tag", text))
-        return self._llguidance_backend().compile_structural_tag(tag, self._json_style)
+        return self._llguidance_backend().compile_structural_tag(tag, self._json_options)
 
     def _llguidance_backend(self) -> LLGuidanceBackend:
         with self._llguidance_lock:

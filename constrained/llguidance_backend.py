@@ -15,7 +15,7 @@ import numpy.typing as npt
 from llguidance.gbnf_to_lark import any_to_lark
 
 from .errors import GrammarError
-from .json_style import JsonStyle
+from .json_options import JsonOptions
 from .structural_tag import StructuralTag
 from .vocabulary import Vocabulary
 
@@ -172,20 +172,20 @@ class LLGuidanceBackend:
             raise GrammarError(f"ebnf: {error}") from error
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "ebnf")
 
-    def compile_json_schema(self, schema: str, style: JsonStyle) -> LLGuidanceGrammar:
+    def compile_json_schema(self, schema: str, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles a JSON Schema given as JSON text; what llguidance lacks is refused."""
-        options = _json_options(style)
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=options)
+        overrides = _json_options(options)
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
         return self._compile(grammar, "json_schema")
 
-    def compile_structural_tag(self, tag: StructuralTag, style: JsonStyle) -> LLGuidanceGrammar:
+    def compile_structural_tag(self, tag: StructuralTag, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles free text with tagged sections that follow a schema each."""
-        options = _json_options(style)
+        overrides = _json_options(options)
         tags = [
             llguidance.StructTag(
                 trigger=section.trigger,
                 begin=section.begin,
-                grammar={**section.schema, "x-guidance": options},
+                grammar={**section.schema, "x-guidance": overrides},
                 end=section.end,
             )
             for section in tag.sections
@@ -237,10 +237,10 @@ def whole_characters(text: bytes) -> bytes:
     return text
 
 
-def _json_options(style: JsonStyle) -> JsonCompileOptions:
+def _json_options(options: JsonOptions) -> JsonCompileOptions:
     return {
-        "item_separator": style.item_separator,
-        "key_separator": style.key_separator,
+        "item_separator": options.item_separator,
+        "key_separator": options.key_separator,
         "whitespace_flexible": False,
     }
 

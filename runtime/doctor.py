@@ -11,20 +11,20 @@ import platform
 import re
 import shutil
 import sys
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
+
+from sglang_lang.kernels.cpu.isa import LEVELS, detect_isa
+from sglang_lang.kernels.native import COMPILERS
 
 from .server_args import cache_dir
 
 DISTRIBUTION = "sglang-lang"
 MIB = 1 << 20
 GIB = 1 << 30
-COMPILERS = ("g++", "c++", "clang++")
-
-# Flags of /proc/cpuinfo that a kernel has a path for, slowest first.
-INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at the machine and the installation; nothing is started, built or downloaded."""
+    """Look at the machine and the installation; builds the C++ kernels if that is still due."""
     return [
         _processor(),
         _memory(),
@@ -51,16 +51,12 @@ def examine() -> list[Finding]:
 
 def _processor() -> Finding:
     cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    name = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*: (.*)$", text, re.MULTILINE)
-    known = set(flags.group(1).split()) if flags else set()
-    sets = [isa for isa in INSTRUCTION_SETS if isa in known]
-    model = name.group(1) if name else platform.processor() or platform.machine()
-    described = f"{model}, {len(os.sched_getaffinity(0))} cores, {' '.join(sets) or 'no AVX2'}"
-    if "avx512_bf16" in sets or "amx_bf16" in sets:
-        return Finding("processor", described)
-    return Finding("processor", described, "no bfloat16 instructions: matrix products run slower")
+    named = cpuinfo.exists() and re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.M)
+    model = named.group(1) if named else platform.machine()
+    isa, best = detect_isa().name, LEVELS[0].name
+    text = f"{model}, {len(os.sched_getaffinity(0))} cores, kernels for {isa}"
+    advice = None if isa == best else f"no {best}: matrix products in bfloat16 run slower"
+    return Finding("processor", text, advice)
 
 
 def _memory() -> Finding:
@@ -128,7 +124,9 @@ def _torch_and_kernels() -> list[Finding]:
         gpu = "none"
     findings = [Finding("gpu", gpu)]
     for device in devices:
-        ops = load_ops(device)
+        with warnings.catch_warnings():  # a missing compiler is a finding of its own
+            warnings.simplefilter("ignore")
+            ops = load_ops(device)
         serving: dict[str, list[str]] = defaultdict(list)
         for op in fields(ops):
             serving[_implementation(getattr(ops, op.name))].append(op.name)

@@ -150,7 +150,7 @@ def no_module_state(source: Source) -> Iterator[str]:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and is_mutable(statement.value):
             for name in target_names(statement):
                 tables.add(name)
-                if name != name.upper():
+                if name not in (name.upper(), "__all__"):
                     yield f"{source.path}:{statement.lineno} module-level mutable {name}"
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Global):

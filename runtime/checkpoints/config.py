@@ -92,7 +92,6 @@ class ModelConfig:
     output_bias: bool = False
     mlp_bias: bool = False
     tie_word_embeddings: bool = False
-    attention_soft_cap: float | None = None
     logits_soft_cap: float | None = None
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
@@ -144,7 +143,6 @@ class ModelConfig:
             output_bias=bias and family != "qwen2",
             mlp_bias=bool(config.get("mlp_bias", False)),
             tie_word_embeddings=bool(config.get("tie_word_embeddings", family == "gemma3_text")),
-            attention_soft_cap=fields.optional("attn_logit_softcapping", float),
             logits_soft_cap=fields.optional("final_logit_softcapping", float),
             bos_token_id=fields.optional("bos_token_id", int),
             eos_token_ids=_eos_token_ids(config, generation_config),

@@ -26,7 +26,6 @@ class Attention:
         cos_sin: [max positions, rotary_dim], see ``layers/rotary.py``.
         scale: multiplies the scores.
         window: how many tokens a query sees, itself included; None for all.
-        soft_cap: squashes the scores; None for not.
         q_norm, k_norm: norms of every head before the rotary embedding, where the model has them.
     """
 
@@ -40,14 +39,14 @@ class Attention:
     cos_sin: Tensor
     scale: float
     window: int | None = None
-    soft_cap: float | None = None
     q_norm: RMSNorm | None = None
     k_norm: RMSNorm | None = None
 
     def __call__(self, hidden: Tensor, batch: ForwardBatch) -> Tensor:
         """hidden [T, H] -> [T, H]; stores the new tokens' K and V in the batch's pool."""
         heads = self.qkv(hidden).view(len(hidden), -1, self.head_dim)  # [T, Hq + 2 Hk, D]
-        q, k, v = torch.split(heads, (self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
+        sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
+        q, k, v = torch.split(heads, sizes, dim=1)
         if self.q_norm is not None:
             q = self.q_norm.heads(q)
         if self.k_norm is not None:
@@ -65,6 +64,6 @@ class Attention:
             batch.query_start,
             self.scale,
             self.window,
-            self.soft_cap,
+            soft_cap=None,
         )
         return self.output(attended.flatten(1))

@@ -158,7 +158,6 @@ class Parts:
             cos_sin=self._rotary_table(config.ropes[layer_idx]),
             scale=config.attention_scale,
             window=config.windows[layer_idx],
-            soft_cap=config.attention_soft_cap,
             q_norm=q_norm,
             k_norm=k_norm,
         )

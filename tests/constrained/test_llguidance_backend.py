@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from sglang_lang.constrained.errors import GrammarError
-from sglang_lang.constrained.json_style import JsonStyle
+from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.llguidance_backend import (
     LLGuidanceBackend,
     LLGuidanceMatcher,
@@ -47,7 +47,7 @@ def allowed(matcher: LLGuidanceMatcher) -> set[int]:
 
 
 def test_schema_forces_the_keys_in_the_given_style(backend: LLGuidanceBackend) -> None:
-    matcher = backend.compile_json_schema(json.dumps(PERSON), JsonStyle()).matcher()
+    matcher = backend.compile_json_schema(json.dumps(PERSON), JsonOptions()).matcher()
     assert matcher.forced() == b'{"name": "'
     assert feed(matcher, b'{"name": "x"')
     assert matcher.forced() == b', "mark": "ab'
@@ -57,7 +57,7 @@ def test_schema_forces_the_keys_in_the_given_style(backend: LLGuidanceBackend) -
 
 
 def test_mask_is_exactly_the_tokens_that_are_accepted(backend: LLGuidanceBackend) -> None:
-    matcher = backend.compile_json_schema(json.dumps(PERSON), JsonStyle()).matcher()
+    matcher = backend.compile_json_schema(json.dumps(PERSON), JsonOptions()).matcher()
     for text in (b'{"na', b'me": "q', b'", "mark": "ab'):
         feed(matcher, text)
         accepted = {token for token in range(len(TOKENS)) if matcher.fork().accept_token(token)}
@@ -136,7 +136,7 @@ def test_structural_tag_constrains_only_the_sections(backend: LLGuidanceBackend)
             "triggers": ["<fn="],
         }
     )
-    matcher = backend.compile_structural_tag(tag, JsonStyle()).matcher()
+    matcher = backend.compile_structural_tag(tag, JsonOptions()).matcher()
     assert feed(matcher, b"I call <fn=")
     assert matcher.forced().startswith(b'f>{"name": "')
     assert feed(matcher, b'f>{"name": "x", "mark": "abc"}</fn> done')
@@ -148,7 +148,7 @@ def test_structural_tag_constrains_only_the_sections(backend: LLGuidanceBackend)
 )
 def test_what_it_cannot_enforce_is_refused(backend: LLGuidanceBackend, schema: object) -> None:
     with pytest.raises(GrammarError):
-        backend.compile_json_schema(json.dumps(schema), JsonStyle())
+        backend.compile_json_schema(json.dumps(schema), JsonOptions())
 
 
 @pytest.mark.parametrize("grammar", ["", "root ::= (", "start: undefined_rule", "start: /(/"])
@@ -159,7 +159,7 @@ def test_a_wrong_grammar_is_an_error(backend: LLGuidanceBackend, grammar: str) -
 
 def test_walks_through_the_masks_validate(backend: LLGuidanceBackend) -> None:
     rng = np.random.default_rng(7)
-    grammar = backend.compile_json_schema(json.dumps(PERSON), JsonStyle())
+    grammar = backend.compile_json_schema(json.dumps(PERSON), JsonOptions())
     for _ in range(20):
         matcher, text = grammar.matcher(), b""
         while not matcher.is_terminated():

@@ -1,0 +1,314 @@
+"""The assertions of one schema object about the value itself: types, bounds, items, properties.
+
+Keywords that combine whole schemas (``allOf``, ``not``, ``if`` ...) are the normaliser's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from ..core_stub import Node, alternate, intersect
+from ..errors import GrammarError, UnsupportedGrammarError
+from ..json_options import JsonOptions
+from .document import Document, Subschema
+from .formats import format_pattern
+from .formula import FALSE, TRUE, At, at
+from .number_language import (
+    INTEGER,
+    MAX_DIGITS,
+    NUMBER,
+    at_least,
+    at_most,
+    equal_to,
+    multiple_of,
+)
+from .shapes import (
+    ANY,
+    BOOLEAN,
+    FALSE_TEXT,
+    NONE,
+    NULL,
+    ArrayShape,
+    ItemGroup,
+    ObjectShape,
+    PropertyGroup,
+    SomeItems,
+    TRUE_TEXT,
+    Values,
+)
+from .string_language import (
+    STRING,
+    exactly,
+    matching,
+    of_length,
+)
+
+MAX_LENGTH = 1_000_000
+TYPES: dict[str, Values] = {
+    "null": Values(NULL),
+    "boolean": Values(BOOLEAN),
+    "integer": Values(INTEGER),
+    "number": Values(NUMBER),
+    "string": Values(STRING),
+    "array": Values(arrays=ANY.arrays),
+    "object": Values(objects=ANY.objects),
+}
+
+
+class KeywordReader:
+    """Reads the assertion keywords of schema objects.
+
+    Args:
+        document: where the subschemas are.
+        options: what to do with formats.
+    """
+
+    def __init__(self, document: Document, options: JsonOptions) -> None:
+        self._document = document
+        self._options = options
+
+    def values(self, schema: Subschema) -> Values:
+        """The values that satisfy the assertions of a schema object.
+
+        Raises:
+            GrammarError: a keyword has a value it cannot have.
+            UnsupportedGrammarError: a keyword that cannot be enforced.
+        """
+        scalars = alternate(NULL, BOOLEAN, self._numbers(schema), self._strings(schema))
+        result = Values(scalars, (self._array(schema),), (self._object(schema),))
+        return result & self._types(schema) & self._constants(schema)
+
+    def _types(self, schema: Subschema) -> Values:
+        names = schema.keyword("type")
+        if names is None:
+            return ANY
+        result = NONE
+        for name in names if isinstance(names, list) else [names]:
+            if name not in TYPES:
+                raise _wrong(schema, "type", f"names no JSON type: {name!r}")
+            result = result | TYPES[name]
+        return result
+
+    def _constants(self, schema: Subschema) -> Values:
+        value = schema.value
+        assert isinstance(value, dict)
+        result = ANY
+        if "const" in value:
+            result = _constant(value["const"], schema)
+        if "enum" in value:
+            if not isinstance(value["enum"], list):
+                raise _wrong(schema, "enum", "must be a list")
+            options = NONE
+            scalars = []
+            for constant in value["enum"]:
+                found = _constant(constant, schema)
+                scalars.append(found.scalars)
+                options = options | Values(arrays=found.arrays, objects=found.objects)
+            result = result & (options | Values(alternate(*scalars)))
+        return result
+
+    def _numbers(self, schema: Subschema) -> Node:
+        parts: list[Node] = []
+        readers: dict[str, Callable[[Decimal], Node]] = {
+            "minimum": lambda bound: at_least(
+                bound, strict=schema.keyword("exclusiveMinimum") is True
+            ),
+            "maximum": lambda bound: at_most(
+                bound, strict=schema.keyword("exclusiveMaximum") is True
+            ),
+            "exclusiveMinimum": lambda bound: at_least(bound, strict=True),
+            "exclusiveMaximum": lambda bound: at_most(bound, strict=True),
+            "multipleOf": lambda divisor: _multiples(schema, divisor),
+        }
+        for keyword, read in readers.items():
+            value = schema.keyword(keyword)
+            if value is not None and not isinstance(value, bool):
+                parts.append(read(_number(schema, keyword)))
+        return intersect(NUMBER, *parts)
+
+    def _strings(self, schema: Subschema) -> Node:
+        parts: list[Node] = [STRING]
+        minimum, maximum = _count(schema, "minLength") or 0, _count(schema, "maxLength")
+        if minimum > MAX_LENGTH:
+            raise UnsupportedGrammarError(
+                f"minLength {minimum} is above {MAX_LENGTH}",
+                keyword="minLength",
+                pointer=schema.pointer,
+            )
+        if maximum is not None:
+            maximum = min(maximum, MAX_LENGTH)  # no text is longer
+        if minimum or maximum is not None:
+            parts.append(of_length(minimum, maximum))
+        pattern = schema.keyword("pattern")
+        if pattern is not None:
+            parts.append(matching(_text(schema, "pattern", pattern), schema.pointer))
+        name = schema.keyword("format")
+        if isinstance(name, str) and self._options.assert_formats:
+            known = format_pattern(name)
+            if known is not None:
+                parts.append(matching(known, schema.pointer))
+        return intersect(*parts)
+
+    def _array(self, schema: Subschema) -> ArrayShape:
+        some: tuple[SomeItems, ...] = ()
+        if schema.keyword("contains") is not None:
+            minimum = _count(schema, "minContains")
+            some = (
+                SomeItems(
+                    at(self._document.child(schema, "contains")),
+                    minimum=1 if minimum is None else minimum,
+                    maximum=_count(schema, "maxContains"),
+                ),
+            )
+        return ArrayShape(
+            self._item_groups(schema),
+            _count(schema, "minItems") or 0,
+            _count(schema, "maxItems"),
+            some,
+            schema.keyword("uniqueItems") is True,
+        )
+
+    def _item_groups(self, schema: Subschema) -> tuple[ItemGroup, ...]:
+        """``prefixItems`` and ``items``, or their older spelling ``items`` and ``additionalItems``."""
+        items = schema.keyword("items")
+        prefix_keyword, rest_keyword = ("prefixItems", "items")
+        if isinstance(items, list):
+            prefix_keyword, rest_keyword = ("items", "additionalItems")
+        prefix = schema.keyword(prefix_keyword) or []
+        rest = schema.keyword(rest_keyword)
+        if not prefix and rest is None:
+            return ()
+        formulas = (
+            at(self._document.child(schema, prefix_keyword, index)) for index in range(len(prefix))
+        )
+        rest_formula = TRUE if rest is None else at(self._document.child(schema, rest_keyword))
+        return (ItemGroup(tuple(formulas), rest_formula, covers_rest=rest is not None),)
+
+    def _object(self, schema: Subschema) -> ObjectShape:
+        required = schema.keyword("required")
+        names = [] if isinstance(required, bool | None) else _names(schema, "required", required)
+        return ObjectShape(
+            self._property_groups(schema),
+            tuple(dict.fromkeys(names)),
+            min_properties=_count(schema, "minProperties") or 0,
+            max_properties=_count(schema, "maxProperties"),
+            dependent=_dependent(schema),
+        )
+
+    def _property_groups(self, schema: Subschema) -> tuple[PropertyGroup, ...]:
+        named = schema.keyword("properties") or {}
+        patterns = schema.keyword("patternProperties") or {}
+        additional = schema.keyword("additionalProperties")
+        if not named and not patterns and additional is None:
+            return ()
+        child = self._document.child
+        return (
+            PropertyGroup(
+                tuple((name, at(child(schema, "properties", name))) for name in named),
+                tuple(
+                    (
+                        matching(pattern, f"{schema.pointer}/patternProperties"),
+                        at(child(schema, "patternProperties", pattern)),
+                    )
+                    for pattern in patterns
+                ),
+                TRUE if additional is None else at(child(schema, "additionalProperties")),
+                covers_rest=additional is not None,
+            ),
+        )
+
+
+def _constant(value: Any, schema: Subschema) -> Values:
+    """The one JSON value, in all its spellings."""
+    if value is None:
+        return Values(NULL)
+    if isinstance(value, bool):
+        return Values(TRUE_TEXT if value else FALSE_TEXT)
+    if isinstance(value, int | Decimal):
+        return Values(equal_to(_bounded_number(schema, "const or enum", Decimal(value))))
+    if isinstance(value, str):
+        return Values(exactly(value))
+    if isinstance(value, list):
+        items = tuple(_equals(item, schema) for item in value)
+        group = ItemGroup(items, FALSE, covers_rest=True, evaluates=False)
+        return Values(arrays=(ArrayShape((group,), len(items), len(items)),))
+    named = tuple((name, _equals(item, schema)) for name, item in value.items())
+    rules = PropertyGroup(named, additional=FALSE, covers_rest=True, evaluates=False)
+    return Values(objects=(ObjectShape((rules,), tuple(value)),))
+
+
+def _equals(value: Any, schema: Subschema) -> At:
+    return At(Subschema({"const": value}, schema.pointer, schema.base_uri))
+
+
+def _dependent(schema: Subschema) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found = []
+    for keyword in ("dependentRequired", "dependencies"):
+        rules = schema.keyword(keyword) or {}
+        if not isinstance(rules, dict):
+            raise _wrong(schema, keyword, "must be an object")
+        for name, needed in rules.items():
+            if isinstance(needed, list):
+                found.append((name, tuple(_names(schema, keyword, needed))))
+            elif keyword == "dependentRequired":
+                raise _wrong(schema, keyword, "must hold lists of names")
+    return tuple(found)
+
+
+def _multiples(schema: Subschema, divisor: Decimal) -> Node:
+    if divisor <= 0:
+        raise _wrong(schema, "multipleOf", f"must be positive, got {divisor}")
+    multiples = multiple_of(divisor)
+    if multiples is None:
+        raise UnsupportedGrammarError(
+            f"multipleOf {divisor} needs too large an automaton",
+            keyword="multipleOf",
+            pointer=schema.pointer,
+        )
+    return multiples
+
+
+def _number(schema: Subschema, keyword: str) -> Decimal:
+    value = schema.keyword(keyword)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise _wrong(schema, keyword, f"must be a number, got {value!r}")
+    return _bounded_number(schema, keyword, Decimal(value))
+
+
+def _bounded_number(schema: Subschema, keyword: str, value: Decimal) -> Decimal:
+    if value and not -MAX_DIGITS < value.adjusted() < MAX_DIGITS or len(value.as_tuple().digits) > MAX_DIGITS:
+        raise UnsupportedGrammarError(
+            f"{keyword} has a number of more than {MAX_DIGITS} digits",
+            keyword=keyword,
+            pointer=schema.pointer,
+        )
+    return value
+
+
+def _count(schema: Subschema, keyword: str) -> int | None:
+    value = schema.keyword(keyword)
+    if value is None:
+        return None
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(_bounded_number(schema, keyword, value))
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _wrong(schema, keyword, f"must be a non-negative integer, got {value!r}")
+    return value
+
+
+def _names(schema: Subschema, keyword: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise _wrong(schema, keyword, "must be a list of strings")
+    return value
+
+
+def _text(schema: Subschema, keyword: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong(schema, keyword, f"must be a string, got {value!r}")
+    return value
+
+
+def _wrong(schema: Subschema, keyword: str, message: str) -> GrammarError:
+    return GrammarError(f"{keyword} {message}", keyword=keyword, pointer=schema.pointer)

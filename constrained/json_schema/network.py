@@ -1,0 +1,221 @@
+"""The edges of each state of the JSON machine, for one schema.
+
+Everything that may come up later is normalised here once, so that what cannot be enforced is
+refused before the first token. Automata of lexemes are still built lazily.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..core_stub import (
+    Node,
+    alternate,
+    complement,
+    concat,
+    count_words,
+    intersect,
+    is_empty,
+    literal,
+)
+from ..errors import GrammarError, UnsupportedGrammarError
+from ..json_options import JsonOptions
+from .array_states import item_formulas, may_close, next_items, opening_state
+from .document import Document
+from .formula import Formula, all_of, at, negation
+from .liveness import Liveness
+from .normaliser import Normaliser
+from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
+from .shapes import BOOLEAN, NULL, ArrayShape
+from .states import (
+    END,
+    ArrayState,
+    Capture,
+    Edge,
+    ObjectState,
+    State,
+    Target,
+    UniqueItemState,
+    ValueState,
+)
+from .string_language import STRING
+
+MAX_FORMULAS = 20_000
+ONE_SPELLING = alternate(NULL, BOOLEAN, STRING, CANONICAL_NUMBER)
+NOT_WHOLE = intersect(NUMBER, complement(INTEGER))
+WHOLE_WITH_FRACTION = intersect(INTEGER, complement(PLAIN_INTEGER))
+
+
+class JsonNetwork:
+    """The transition network of a schema.
+
+    Args:
+        schema: parsed JSON of the schema.
+        options: spelling and reading.
+
+    Raises:
+        GrammarError: the schema is wrong, or nothing satisfies it.
+        UnsupportedGrammarError: something in it cannot be enforced.
+    """
+
+    def __init__(self, schema: dict[str, Any] | bool, options: JsonOptions) -> None:
+        document = Document(schema)
+        self._options = options
+        self._normaliser = Normaliser(document, options)
+        self._liveness = Liveness(self._normaliser, options.any_order)
+        root = at(document.root)
+        self.start = ValueState(root)
+        self._check(root)
+        if not self._liveness.satisfiable(root):
+            raise GrammarError("no JSON value satisfies the schema", pointer="")
+
+    def edges(self, state: State) -> tuple[Edge, ...]:
+        """The edges out of a state, only those from which the text can be completed."""
+        if isinstance(state, ValueState):
+            return tuple(self._value_edges(state.formula))
+        if isinstance(state, ArrayState):
+            return tuple(self._array_edges(state))
+        if isinstance(state, UniqueItemState):
+            return (self._unique_item_edge(state),)
+        return tuple(self._object_edges(state))
+
+    def _value_edges(self, formula: Formula) -> Iterator[Edge]:
+        values = self._normaliser.values(formula)
+        scalars = self._spelled(values.scalars)
+        if not is_empty(scalars):
+            yield Edge(scalars, END)
+        arrays = [target for shape in values.arrays for target in self._array_targets(shape)]
+        if arrays:
+            yield Edge(literal("["), tuple(arrays))
+        objects = [
+            Target(state)
+            for shape in values.objects
+            if (state := self._liveness.plan(shape).opening_state()) is not None
+            and self._liveness.completes_object(state)
+        ]
+        if objects:
+            yield Edge(literal("{"), tuple(objects))
+
+    def _array_targets(self, shape: ArrayShape) -> Iterator[Target]:
+        state = opening_state(shape)
+        if may_close(state):
+            yield Target(replace(state, closes_only=True))
+        yield from self._item_targets(state)
+
+    def _item_targets(self, state: ArrayState) -> Iterator[Target]:
+        for formula, after in next_items(state):
+            if not self._liveness.completes_array(after):
+                continue
+            if not self._liveness.satisfiable(formula):
+                continue
+            if not state.shape.unique:
+                yield Target(after, formula)
+            elif not is_empty(self._unique_items(formula, state.seen)):
+                yield Target(UniqueItemState(formula, after))
+
+    def _array_edges(self, state: ArrayState) -> Iterator[Edge]:
+        if state.closes_only or may_close(state):
+            yield Edge(literal("]"), END)
+        if not state.closes_only:
+            targets = tuple(self._item_targets(state))
+            if targets:
+                yield Edge(literal(self._options.item_separator), targets)
+
+    def _unique_item_edge(self, state: UniqueItemState) -> Edge:
+        items = self._unique_items(state.formula, state.after.seen)
+        return Edge(items, (Target(state.after),), Capture(0, 0))
+
+    def _unique_items(self, formula: Formula, seen: frozenset[str]) -> Node:
+        """Scalars in one spelling each, without the texts in ``seen``."""
+        scalars = self._normaliser.values(formula).scalars
+        fresh = complement(alternate(*(literal(text) for text in seen)))
+        return intersect(scalars, ONE_SPELLING, fresh)
+
+    def _object_edges(self, state: ObjectState) -> Iterator[Edge]:
+        plan = self._liveness.plan(state.shape)
+        if plan.may_close(state):
+            yield Edge(literal("}"), END)
+        targets: dict[Node, list[Target]] = {}
+        for choice, formula, after in plan.next_keys(state):
+            keys = choice.keys
+            if choice.name is None and state.seen:
+                keys = intersect(keys, complement(alternate(*(literal(k) for k in state.seen))))
+            if self._liveness.satisfiable(formula) and self._liveness.completes_object(after):
+                targets.setdefault(keys, []).append(Target(after, formula))
+        before = self._options.item_separator if state.count else ""
+        capture = Capture(len(before.encode()), len(self._options.key_separator.encode()))
+        for keys, following in targets.items():
+            lexeme = concat(literal(before), keys, literal(self._options.key_separator))
+            tracked = plan.tracks_keys and keys not in plan.declared_keys
+            yield Edge(lexeme, tuple(following), capture if tracked else None)
+
+    def _spelled(self, scalars: Node) -> Node:
+        """Scalars as they are to be written: whole numbers without a fraction, unless asked."""
+        if self._options.integer_fraction:
+            return scalars
+        if is_empty(intersect(scalars, NOT_WHOLE)):
+            return intersect(scalars, complement(WHOLE_WITH_FRACTION))
+        return scalars
+
+    def _check(self, root: Formula) -> None:
+        """Normalises every formula that can come up.
+
+        Raises:
+            UnsupportedGrammarError: one of them cannot be enforced.
+        """
+        seen = {root}
+        pending = [root]
+        while pending:
+            values = self._normaliser.values(pending.pop())
+            found: list[Formula] = []
+            for array in values.arrays:
+                found += self._check_array(array)
+            for shape in values.objects:
+                plan = self._liveness.plan(shape)
+                choices = (*plan.declared, *plan.others)
+                found += [choice.formula for choice in choices]
+                found += [
+                    all_of([choice.formula, shape.some[index].formula])
+                    for choice in choices
+                    for index in choice.some
+                ]
+            for formula in found:
+                if formula not in seen:
+                    seen.add(formula)
+                    pending.append(formula)
+            if len(seen) > MAX_FORMULAS:
+                raise UnsupportedGrammarError(
+                    f"the schema combines to more than {MAX_FORMULAS} conditions"
+                )
+
+    def _check_array(self, shape: ArrayShape) -> list[Formula]:
+        formulas = list(item_formulas(shape))
+        if shape.unique and (shape.max_items is None or shape.max_items > 1):
+            self._check_unique(shape, formulas)
+        for some in shape.some:
+            matching = [all_of([formula, some.formula]) for formula in formulas]
+            others = [all_of([formula, negation(some.formula)]) for formula in formulas]
+            formulas = [*formulas, *matching, *(others if some.maximum is not None else ())]
+        return formulas
+
+    def _check_unique(self, shape: ArrayShape, formulas: list[Formula]) -> None:
+        """Distinct items are enforced on scalars only, with enough of them to choose from."""
+        if shape.some:
+            raise UnsupportedGrammarError("uniqueItems beside contains", keyword="uniqueItems")
+        for index, formula in enumerate(formulas):
+            values = self._normaliser.values(formula)
+            if any(map(self._liveness.opens_array, values.arrays)) or any(
+                map(self._liveness.opens_object, values.objects)
+            ):
+                raise UnsupportedGrammarError(
+                    "uniqueItems of items that may be arrays or objects", keyword="uniqueItems"
+                )
+            last = index == len(formulas) - 1
+            needed = shape.min_items if last else min(index + 1, shape.min_items)
+            if count_words(self._unique_items(formula, frozenset()), needed) < needed:
+                raise UnsupportedGrammarError(
+                    f"uniqueItems with {shape.min_items} items of too few values",
+                    keyword="uniqueItems",
+                )

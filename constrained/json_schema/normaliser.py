@@ -1,0 +1,275 @@
+"""Formulas to sets of values: the keywords that combine schemas, reduced to boolean operations.
+
+``unevaluated*`` needs to know which subschemas held. Below such a keyword (``tracking``) an
+``anyOf`` is the union over the sets of branches that hold together, so that each shape's own
+groups are exactly what was evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+
+from ..core_stub import intersect, is_empty
+from ..errors import GrammarError, UnsupportedGrammarError
+from ..json_options import JsonOptions
+from .document import Document, Subschema
+from .formula import FALSE, TRUE, AllOf, AnyOf, At, Formula, any_of, at
+from .keywords import KeywordReader
+from .shapes import (
+    ANY,
+    NONE,
+    SCALAR,
+    ArrayShape,
+    ItemGroup,
+    ObjectShape,
+    PropertyGroup,
+    Values,
+    formula_of_item,
+    formula_of_key,
+    patterns_of,
+)
+from .string_language import STRING, exactly
+
+MAX_TRACKED_BRANCHES = 6
+LOOKAHEAD = 2  # levels of nesting that the search for disjoint branches descends
+
+
+class ReferenceLoopError(GrammarError):
+    """A schema refers to itself without a step into the value."""
+
+
+class Normaliser:
+    """The set of values of each formula over one document, computed once.
+
+    Args:
+        document: the schema.
+        options: how formats are read.
+    """
+
+    def __init__(self, document: Document, options: JsonOptions) -> None:
+        self._document = document
+        self._reader = KeywordReader(document, options)
+        self._known: dict[tuple[Formula, bool], Values] = {}
+        self._in_progress: set[tuple[Formula, bool]] = set()
+
+    def values(self, formula: Formula, tracking: bool = False) -> Values:
+        """The values that satisfy a formula.
+
+        Raises:
+            GrammarError: a schema in it is wrong or refers to itself without end.
+            UnsupportedGrammarError: a schema in it cannot be enforced.
+        """
+        key = (formula, tracking)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if key in self._in_progress:
+            raise ReferenceLoopError("$ref leads back to itself", keyword="$ref")
+        self._in_progress.add(key)
+        try:
+            result = self._known[key] = self._compute(formula, tracking)
+        finally:
+            self._in_progress.discard(key)
+        return result
+
+    def certainly_empty(self, values: Values, depth: int = LOOKAHEAD) -> bool:
+        """Whether no value is in the set, as far as ``depth`` levels of nesting show."""
+        return (
+            is_empty(values.scalars)
+            and all(self._array_empty(shape, depth) for shape in values.arrays)
+            and all(self._object_empty(shape, depth) for shape in values.objects)
+        )
+
+    def _compute(self, formula: Formula, tracking: bool) -> Values:
+        if isinstance(formula, At):
+            return self._schema(formula.schema, tracking)
+        if isinstance(formula, AllOf):
+            result = ANY
+            for part in formula.parts:
+                result = self._both(result, self.values(part, tracking))
+            return result
+        if isinstance(formula, AnyOf):
+            return self._any([self.values(part, tracking) for part in formula.parts], tracking)
+        return self._without(ANY, self.values(formula.part))
+
+    def _schema(self, schema: Subschema, tracking: bool) -> Values:
+        if isinstance(schema.value, bool):
+            return ANY if schema.value else NONE
+        tracking |= not schema.value.keys().isdisjoint(("unevaluatedItems", "unevaluatedProperties"))
+        try:
+            result = self._reader.values(schema)
+            for part in self._combined(schema, tracking):
+                result = self._both(result, part)
+            return self._unevaluated(schema, result)
+        except UnsupportedGrammarError as error:
+            if error.pointer is not None:
+                raise
+            raise UnsupportedGrammarError(error.message, pointer=schema.pointer) from error
+
+    def _combined(self, schema: Subschema, tracking: bool) -> Iterator[Values]:
+        """One set for each keyword that brings in other schemas."""
+        if schema.keyword("$ref") is not None:
+            yield self.values(at(self._document.reference(schema)), tracking)
+        for branch in self._branches(schema, "allOf"):
+            yield self.values(branch, tracking)
+        if schema.keyword("anyOf") is not None:
+            branches = self._branches(schema, "anyOf")
+            yield self._any([self.values(branch, tracking) for branch in branches], tracking)
+        if schema.keyword("oneOf") is not None:
+            branches = self._branches(schema, "oneOf")
+            yield self._one_of([self.values(branch, tracking) for branch in branches])
+        if schema.keyword("not") is not None:
+            yield self._without(ANY, self._child_values(schema, "not"))
+        if schema.keyword("if") is not None:
+            yield self._conditional(schema, tracking)
+        if schema.keyword("propertyNames") is not None:
+            names = intersect(self._child_values(schema, "propertyNames").scalars, STRING)
+            yield replace(ANY, objects=(ObjectShape(keys=names),))
+        for keyword in ("dependentSchemas", "dependencies"):
+            for name, value in (schema.keyword(keyword) or {}).items():
+                if not isinstance(value, list):
+                    dependent = at(self._document.child(schema, keyword, name))
+                    yield self._where_present(name, self.values(dependent, tracking))
+
+    def _branches(self, schema: Subschema, keyword: str) -> list[Formula]:
+        count = len(schema.keyword(keyword) or ())
+        return [at(self._document.child(schema, keyword, index)) for index in range(count)]
+
+    def _child_values(self, schema: Subschema, keyword: str, tracking: bool = False) -> Values:
+        return self.values(at(self._document.child(schema, keyword)), tracking)
+
+    def _any(self, branches: list[Values], tracking: bool) -> Values:
+        result = NONE
+        for branch in branches:
+            result = result | branch
+        if not tracking:
+            return result
+        if len(branches) > MAX_TRACKED_BRANCHES:
+            raise UnsupportedGrammarError(
+                f"anyOf of more than {MAX_TRACKED_BRANCHES} branches beside unevaluated keywords",
+                keyword="anyOf",
+            )
+        for size in range(2, len(branches) + 1):
+            for together in combinations(branches, size):
+                joint = together[0]
+                for branch in together[1:]:
+                    joint = self._both(joint, branch)
+                result = result | joint
+        return result
+
+    def _one_of(self, branches: list[Values]) -> Values:
+        """Each branch without those others that it may overlap."""
+        result = NONE
+        for index, branch in enumerate(branches):
+            alone = branch
+            for other_index, other in enumerate(branches):
+                if other_index != index and not self.certainly_empty(branch & other):
+                    alone = self._without(alone, other)
+            result = result | alone
+        return result
+
+    def _conditional(self, schema: Subschema, tracking: bool) -> Values:
+        condition = self._child_values(schema, "if", tracking)
+        holds, fails = condition, self._without(ANY, self._child_values(schema, "if"))
+        if schema.keyword("then") is not None:
+            holds = self._both(holds, self._child_values(schema, "then", tracking))
+        if schema.keyword("else") is not None:
+            fails = self._both(fails, self._child_values(schema, "else", tracking))
+        return holds | fails
+
+    def _where_present(self, name: str, values: Values) -> Values:
+        """Objects with the property are in ``values``; all else is free."""
+        absent = ObjectShape((PropertyGroup(((name, FALSE),), evaluates=False),))
+        present = replace(NONE, objects=(ObjectShape(required=(name,)),))
+        return replace(ANY, objects=(absent,)) | self._both(present, values)
+
+    def _both(self, first: Values, second: Values) -> Values:
+        return self._pruned(first & second)
+
+    def _without(self, values: Values, other: Values) -> Values:
+        """Set difference, one negated shape at a time so that impossible cases vanish early."""
+        result = values & ~replace(other, arrays=(), objects=())
+        for array in other.arrays:
+            cases = replace(ANY, arrays=tuple(array.negations()))
+            result = self._pruned(result & cases)
+        for shape in other.objects:
+            cases = replace(ANY, objects=tuple(shape.negations()))
+            result = self._pruned(result & cases)
+        return result
+
+    def _pruned(self, values: Values) -> Values:
+        """Without the shapes that nothing fits, where there are several."""
+        arrays, objects = values.arrays, values.objects
+        if len(arrays) > 1:
+            arrays = tuple(shape for shape in arrays if not self._array_empty(shape, 1))
+        if len(objects) > 1:
+            objects = tuple(shape for shape in objects if not self._object_empty(shape, 1))
+        return Values(values.scalars, arrays, objects)
+
+    def _unevaluated(self, schema: Subschema, values: Values) -> Values:
+        items, properties = schema.keyword("unevaluatedItems"), schema.keyword("unevaluatedProperties")
+        arrays, objects = values.arrays, values.objects
+        if items is not None:
+            formula = at(self._document.child(schema, "unevaluatedItems"))
+            arrays = tuple(_with_unevaluated_items(shape, formula) for shape in arrays)
+        if properties is not None:
+            formula = at(self._document.child(schema, "unevaluatedProperties"))
+            objects = tuple(_with_unevaluated_properties(shape, formula) for shape in objects)
+        return Values(values.scalars, arrays, objects)
+
+    def _array_empty(self, shape: ArrayShape, depth: int) -> bool:
+        if shape.max_items is not None and shape.max_items < shape.min_items:
+            return True
+        longest = max((len(group.prefix) for group in shape.groups), default=0) + 1
+        return any(
+            self._formula_empty(formula_of_item(shape.groups, index), depth)
+            for index in range(min(shape.min_items, longest))
+        )
+
+    def _object_empty(self, shape: ObjectShape, depth: int) -> bool:
+        most = shape.max_properties
+        if most is not None and most < max(shape.min_properties, len(shape.required)):
+            return True
+        patterns = patterns_of(shape.groups)
+        for name in shape.required:
+            key = exactly(name)
+            if shape.keys is not STRING and is_empty(intersect(shape.keys, key)):
+                return True
+            matched = frozenset(p for p in patterns if not is_empty(intersect(p, key)))
+            if self._formula_empty(formula_of_key(shape.groups, name, matched), depth):
+                return True
+        return False
+
+    def _formula_empty(self, formula: Formula, depth: int) -> bool:
+        if formula == FALSE or depth == 0:
+            return formula == FALSE
+        try:
+            return self.certainly_empty(self.values(formula), depth - 1)
+        except ReferenceLoopError:  # asked about from within itself: nothing certain
+            return False
+
+
+def _with_unevaluated_properties(shape: ObjectShape, formula: Formula) -> ObjectShape:
+    evaluating = [group for group in shape.groups if group.evaluates]
+    if any(group.covers_rest for group in evaluating):
+        return shape
+    rest = PropertyGroup(
+        tuple((name, TRUE) for group in evaluating for name, _ in group.named),
+        tuple((pattern, TRUE) for group in evaluating for pattern, _ in group.patterns),
+        formula,
+        covers_rest=True,
+    )
+    return replace(shape, groups=(*shape.groups, rest))
+
+
+def _with_unevaluated_items(shape: ArrayShape, formula: Formula) -> ArrayShape:
+    evaluating = [group for group in shape.groups if group.evaluates]
+    if any(group.covers_rest for group in evaluating):
+        return shape
+    evaluated = max((len(group.prefix) for group in evaluating), default=0)
+    contained = [some.formula for some in shape.some if some.evaluates]
+    prefix = (TRUE,) * evaluated
+    rest = ItemGroup(prefix, any_of([*contained, formula]), covers_rest=True)
+    return replace(shape, groups=(*shape.groups, rest))

@@ -1,0 +1,196 @@
+"""The states of objects: which keys may come next, and what their values must satisfy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, combinations
+
+from ..core_stub import Node, alternate, complement, count_words, intersect, is_empty
+from ..errors import UnsupportedGrammarError
+from .formula import FALSE, Formula, all_of
+from .shapes import ObjectShape, formula_of_key, patterns_of
+from .states import ObjectState
+from .string_language import STRING, exactly
+
+MAX_PATTERNS = 8
+
+
+@dataclass(slots=True, frozen=True)
+class KeyChoice:
+    """Keys that are treated alike.
+
+    Args:
+        name: the declared name, or None for a class of undeclared keys.
+        keys: their quoted language.
+        formula: what the value must satisfy.
+        some: the indices of ``shape.some`` whose language the keys are in.
+    """
+
+    name: str | None
+    keys: Node
+    formula: Formula
+    some: frozenset[int]
+
+
+class ObjectPlan:
+    """The keys of one object shape, in the order in which they are written.
+
+    Args:
+        shape: the constraints.
+        any_order: declared properties in any order, mixed with others.
+    """
+
+    def __init__(self, shape: ObjectShape, any_order: bool) -> None:
+        self.shape = shape
+        self._any_order = any_order
+        self._dependent = _closure(shape.dependent)
+        self._watched = frozenset(
+            chain(self._dependent, *(needed for needed in self._dependent.values()))
+        )
+        self._patterns = (*patterns_of(shape.groups), *(some.keys for some in shape.some))
+        names = _declared_names(shape)
+        self.declared = tuple(choice for name in names for choice in self._named(name))
+        self.position = {
+            choice.name: index
+            for index, choice in enumerate(self.declared)
+            if choice.name is not None
+        }
+        self.declared_keys = frozenset(choice.keys for choice in self.declared)
+        self.others = tuple(self._undeclared(names))
+        # Repeated keys would spoil counts and existence: the last one wins in every JSON reader.
+        self.tracks_keys = bool(shape.some) or shape.min_properties > 0
+        self._count_limit = max(1, shape.min_properties, shape.max_properties or 0)
+
+    def opening_state(self) -> ObjectState | None:
+        """Right after the opening brace; None where a required name can never occur."""
+        needed = frozenset(self.shape.required)
+        needed |= frozenset().union(*(self._dependent.get(name, ()) for name in needed))
+        if not needed <= self.position.keys():
+            return None
+        some = frozenset(range(len(self.shape.some)))
+        return ObjectState(self.shape, 0, frozenset(), needed, 0, some)
+
+    def may_close(self, state: ObjectState) -> bool:
+        """Whether the object may end here."""
+        return not state.needed and not state.some and state.count >= self.shape.min_properties
+
+    def needed_suffice(self, state: ObjectState) -> bool:
+        """Whether the object may end once the needed names have come."""
+        total = state.count + len(state.needed)
+        limit = self.shape.max_properties
+        return (
+            not state.some
+            and total >= self.shape.min_properties
+            and (limit is None or total <= limit)
+        )
+
+    def choice(self, name: str) -> KeyChoice:
+        return self.declared[self.position[name]]
+
+    def next_keys(self, state: ObjectState) -> Iterator[tuple[KeyChoice, Formula, ObjectState]]:
+        """Each way to take one more property: its keys, its value, the state after it."""
+        for choice in self._available(state):
+            after = self._after(state, choice)
+            if after is None:
+                continue
+            satisfiable_some = sorted(state.some & choice.some)
+            for size in range(len(satisfiable_some) + 1):
+                for taken in combinations(satisfiable_some, size):
+                    parts = [choice.formula, *(self.shape.some[index].formula for index in taken)]
+                    yield choice, all_of(parts), replace(after, some=after.some - set(taken))
+
+    def _available(self, state: ObjectState) -> Iterator[KeyChoice]:
+        if self._any_order:
+            yield from (choice for choice in self.declared if choice.name not in state.used)
+            yield from self.others
+            return
+        for choice in self.declared[state.cursor :]:
+            yield choice
+            if choice.name in state.needed:
+                return
+        yield from self.others
+
+    def _after(self, state: ObjectState, choice: KeyChoice) -> ObjectState | None:
+        """The state after a property, or None where the rest can no longer fit."""
+        name, shape = choice.name, self.shape
+        used, needed, cursor, others = state.used, state.needed, state.cursor, state.others
+        if name is None:
+            if self.tracks_keys and self._words(choice.keys) <= state.others:
+                return None
+            cursor = 0 if self._any_order else len(self.declared)
+            others = min(others + 1, self._count_limit) if self.tracks_keys else 0
+        else:
+            if self._any_order or name in self._watched:
+                used |= {name}
+            needed = (needed | self._dependent.get(name, frozenset())) - used - {name}
+            cursor = 0 if self._any_order else self.position[name] + 1
+            if any(self.position.get(other, -1) < cursor for other in needed):
+                return None
+        count = min(state.count + 1, self._count_limit)
+        limit = shape.max_properties
+        if limit is not None and (state.count >= limit or count + len(needed) > limit):
+            return None
+        return ObjectState(shape, cursor, used, needed, count, state.some, others, state.seen)
+
+    def _words(self, keys: Node) -> int:
+        """How many keys there are, up to the number that can matter."""
+        return count_words(keys, self._count_limit + len(self.shape.some) + 1)
+
+    def _named(self, name: str) -> Iterator[KeyChoice]:
+        key = exactly(name)
+        if self.shape.keys is not STRING and is_empty(intersect(self.shape.keys, key)):
+            return
+        matched = frozenset(p for p in self._patterns if not is_empty(intersect(p, key)))
+        formula = formula_of_key(self.shape.groups, name, matched)
+        if formula != FALSE:
+            yield KeyChoice(name, key, formula, self._some(matched))
+
+    def _undeclared(self, names: list[str]) -> Iterator[KeyChoice]:
+        """One class of keys for each set of patterns that they match together."""
+        if len(self._patterns) > MAX_PATTERNS:
+            raise UnsupportedGrammarError(
+                f"more than {MAX_PATTERNS} patterns for the keys of one object",
+                keyword="patternProperties",
+            )
+        patterns = tuple(dict.fromkeys(self._patterns))
+        free = complement(alternate(*(exactly(name) for name in names)))
+        for size in range(len(patterns) + 1):
+            for together in combinations(patterns, size):
+                matched = frozenset(together)
+                formula = formula_of_key(self.shape.groups, None, matched)
+                if formula == FALSE:
+                    continue
+                apart = [complement(p) for p in patterns if p not in matched]
+                keys = intersect(self.shape.keys, free, *together, *apart)
+                if not is_empty(keys):
+                    yield KeyChoice(None, keys, formula, self._some(matched))
+
+    def _some(self, matched: frozenset[Node]) -> frozenset[int]:
+        return frozenset(
+            index for index, some in enumerate(self.shape.some) if some.keys in matched
+        )
+
+
+def _declared_names(shape: ObjectShape) -> list[str]:
+    named = (name for group in shape.groups for name, _ in group.named)
+    dependent = (name for trigger, needed in shape.dependent for name in (trigger, *needed))
+    return list(dict.fromkeys(chain(named, shape.required, dependent)))
+
+
+def _closure(rules: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, frozenset[str]]:
+    """For each name all names that must occur with it, directly or through others."""
+    direct: dict[str, set[str]] = {}
+    for name, needed in rules:
+        direct.setdefault(name, set()).update(needed)
+    closed: dict[str, frozenset[str]] = {}
+    for name in direct:
+        reached: set[str] = set()
+        pending = [name]
+        while pending:
+            for other in direct.get(pending.pop(), ()):
+                if other not in reached:
+                    reached.add(other)
+                    pending.append(other)
+        closed[name] = frozenset(reached)
+    return closed

@@ -1,0 +1,278 @@
+"""Sets of JSON values in normal form: scalars as one language, arrays and objects as shapes.
+
+A shape is a conjunction of constraints on one array or object; a set of values holds any number
+of them. Intersection, union and complement stay within this form, so every boolean keyword of
+JSON Schema reduces to it. Formulas inside shapes are not looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TypeVar
+
+from ..core_stub import EMPTY, Node, alternate, complement, intersect, literal
+from ..errors import UnsupportedGrammarError
+from .formula import FALSE, TRUE, Formula, all_of, negation
+from .number_language import DECIMAL, NUMBER
+from .string_language import STRING, exactly
+
+T = TypeVar("T")
+MAX_SHAPES = 64
+NULL = literal("null")
+TRUE_TEXT, FALSE_TEXT = literal("true"), literal("false")
+BOOLEAN = alternate(TRUE_TEXT, FALSE_TEXT)
+SCALAR = alternate(NULL, BOOLEAN, NUMBER, STRING)
+CLOSED_SCALAR = alternate(NULL, BOOLEAN, DECIMAL, STRING)  # what complements are taken in
+
+
+@dataclass(slots=True, frozen=True)
+class PropertyGroup:
+    """One schema object's rules for the values of properties.
+
+    Args:
+        named: formula by name.
+        patterns: formula by language of quoted keys.
+        additional: formula of the keys that neither names nor matches.
+        covers_rest: ``additional`` was written down, so it counts as evaluating those keys.
+        evaluates: the group counts for ``unevaluatedProperties``; a negation's does not.
+    """
+
+    named: tuple[tuple[str, Formula], ...] = ()
+    patterns: tuple[tuple[Node, Formula], ...] = ()
+    additional: Formula = TRUE
+    covers_rest: bool = False
+    evaluates: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class SomeProperty:
+    """At least one key (of the quoted language) has a value that satisfies the formula."""
+
+    keys: Node
+    formula: Formula
+
+
+@dataclass(slots=True, frozen=True)
+class ObjectShape:
+    """Objects that satisfy all of these.
+
+    Args:
+        groups: rules for values, all of which hold for each property.
+        required: names that must occur.
+        keys: language of every quoted key.
+        min_properties, max_properties: bounds on the number of properties.
+        dependent: (name, names) the second must occur where the first does.
+        some: properties that must exist.
+    """
+
+    groups: tuple[PropertyGroup, ...] = ()
+    required: tuple[str, ...] = ()
+    keys: Node = STRING
+    min_properties: int = 0
+    max_properties: int | None = None
+    dependent: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    some: tuple[SomeProperty, ...] = ()
+
+    def __and__(self, other: ObjectShape) -> ObjectShape:
+        return ObjectShape(
+            _merged(self.groups, other.groups),
+            _merged(self.required, other.required),
+            self.keys if self.keys is other.keys else intersect(self.keys, other.keys),
+            max(self.min_properties, other.min_properties),
+            _least(self.max_properties, other.max_properties),
+            _merged(self.dependent, other.dependent),
+            _merged(self.some, other.some),
+        )
+
+    def negations(self) -> Iterator[ObjectShape]:
+        """Shapes whose union is every object that is not of this shape."""
+        for group in self.groups:
+            yield from _group_negations(group)
+        for name in self.required:
+            yield ObjectShape((_only(name, FALSE),))
+        if self.keys is not STRING:
+            yield ObjectShape(some=(SomeProperty(_keys_but(self.keys), TRUE),))
+        if self.min_properties > 0:
+            yield ObjectShape(max_properties=self.min_properties - 1)
+        if self.max_properties is not None:
+            yield ObjectShape(min_properties=self.max_properties + 1)
+        for name, needed in self.dependent:
+            for other in needed:
+                yield ObjectShape((_only(other, FALSE),), required=(name,))
+        for some in self.some:
+            yield ObjectShape(
+                (PropertyGroup(patterns=((some.keys, negation(some.formula)),), evaluates=False),)
+            )
+
+
+@dataclass(slots=True, frozen=True)
+class ItemGroup:
+    """One schema object's rules for items: by position, then for the rest.
+
+    ``covers_rest`` and ``evaluates`` are as in ``PropertyGroup``.
+    """
+
+    prefix: tuple[Formula, ...] = ()
+    rest: Formula = TRUE
+    covers_rest: bool = False
+    evaluates: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class SomeItems:
+    """Of the items from ``start`` on, ``minimum`` to ``maximum`` satisfy the formula."""
+
+    formula: Formula
+    start: int = 0
+    minimum: int = 1
+    maximum: int | None = None
+    evaluates: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class ArrayShape:
+    """Arrays that satisfy all of these."""
+
+    groups: tuple[ItemGroup, ...] = ()
+    min_items: int = 0
+    max_items: int | None = None
+    some: tuple[SomeItems, ...] = ()
+    unique: bool = False
+
+    def __and__(self, other: ArrayShape) -> ArrayShape:
+        return ArrayShape(
+            _merged(self.groups, other.groups),
+            max(self.min_items, other.min_items),
+            _least(self.max_items, other.max_items),
+            _merged(self.some, other.some),
+            self.unique or other.unique,
+        )
+
+    def negations(self) -> Iterator[ArrayShape]:
+        """Shapes whose union is every array that is not of this shape."""
+        for group in self.groups:
+            for index, formula in enumerate(group.prefix):
+                if formula != TRUE:
+                    prefix = (*(TRUE for _ in range(index)), negation(formula))
+                    yield ArrayShape((ItemGroup(prefix, evaluates=False),), min_items=index + 1)
+            if group.rest != TRUE:
+                yield ArrayShape(some=(SomeItems(negation(group.rest), len(group.prefix), evaluates=False),))
+        if self.min_items > 0:
+            yield ArrayShape(max_items=self.min_items - 1)
+        if self.max_items is not None:
+            yield ArrayShape(min_items=self.max_items + 1)
+        for some in self.some:
+            if some.minimum > 0:
+                yield ArrayShape(some=(replace(some, minimum=0, maximum=some.minimum - 1, evaluates=False),))
+            if some.maximum is not None:
+                yield ArrayShape(some=(replace(some, minimum=some.maximum + 1, maximum=None, evaluates=False),))
+        if self.unique:
+            raise UnsupportedGrammarError("the negation of uniqueItems is not supported")
+
+
+@dataclass(slots=True, frozen=True)
+class Values:
+    """A set of JSON values: the scalars of a language, and arrays and objects of any shape."""
+
+    scalars: Node = EMPTY
+    arrays: tuple[ArrayShape, ...] = ()
+    objects: tuple[ObjectShape, ...] = ()
+
+    def __and__(self, other: Values) -> Values:
+        return Values(
+            intersect(self.scalars, other.scalars),
+            _bounded(a & b for a, b in product(self.arrays, other.arrays)),
+            _bounded(a & b for a, b in product(self.objects, other.objects)),
+        )
+
+    def __or__(self, other: Values) -> Values:
+        return Values(
+            alternate(self.scalars, other.scalars),
+            _bounded((*self.arrays, *other.arrays)),
+            _bounded((*self.objects, *other.objects)),
+        )
+
+    def __invert__(self) -> Values:
+        result = Values(
+            intersect(CLOSED_SCALAR, complement(self.scalars)), (ArrayShape(),), (ObjectShape(),)
+        )
+        for array in self.arrays:
+            result = result & Values(SCALAR, tuple(array.negations()), ANY.objects)
+        for shape in self.objects:
+            result = result & Values(SCALAR, ANY.arrays, tuple(shape.negations()))
+        return result
+
+
+ANY = Values(SCALAR, (ArrayShape(),), (ObjectShape(),))
+NONE = Values()
+
+
+def patterns_of(groups: Iterable[PropertyGroup]) -> tuple[Node, ...]:
+    """The distinct patterns of all groups."""
+    return tuple(dict.fromkeys(pattern for group in groups for pattern, _ in group.patterns))
+
+
+def formula_of_key(
+    groups: Iterable[PropertyGroup], name: str | None, matched: frozenset[Node]
+) -> Formula:
+    """What the value of a property must satisfy.
+
+    Args:
+        name: the key, or None for one that no group names.
+        matched: the patterns that the key matches.
+    """
+    parts: list[Formula] = []
+    for group in groups:
+        found = [formula for key, formula in group.named if key == name]
+        found += [formula for pattern, formula in group.patterns if pattern in matched]
+        parts += found or [group.additional]
+    return all_of(parts)
+
+
+def formula_of_item(groups: Iterable[ItemGroup], index: int) -> Formula:
+    """What the item at ``index`` must satisfy."""
+    return all_of(
+        group.prefix[index] if index < len(group.prefix) else group.rest for group in groups
+    )
+
+
+def _group_negations(group: PropertyGroup) -> Iterator[ObjectShape]:
+    for name, formula in group.named:
+        if formula != TRUE:
+            yield ObjectShape((_only(name, negation(formula)),), required=(name,))
+    for pattern, formula in group.patterns:
+        if formula != TRUE:
+            yield ObjectShape(some=(SomeProperty(pattern, negation(formula)),))
+    if group.additional != TRUE:
+        claimed = alternate(
+            *(exactly(name) for name, _ in group.named),
+            *(pattern for pattern, _ in group.patterns),
+        )
+        yield ObjectShape(some=(SomeProperty(_keys_but(claimed), negation(group.additional)),))
+
+
+def _only(name: str, formula: Formula) -> PropertyGroup:
+    return PropertyGroup(((name, formula),), evaluates=False)
+
+
+def _keys_but(keys: Node) -> Node:
+    return intersect(STRING, complement(keys))
+
+
+def _merged(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+def _least(first: int | None, second: int | None) -> int | None:
+    return min((bound for bound in (first, second) if bound is not None), default=None)
+
+
+def _bounded(shapes: Iterable[T]) -> tuple[T, ...]:
+    kept = tuple(dict.fromkeys(shapes))
+    if len(kept) > MAX_SHAPES:
+        raise UnsupportedGrammarError(
+            f"the combination of alternatives needs more than {MAX_SHAPES} cases"
+        )
+    return kept
