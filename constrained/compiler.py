@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from .errors import GrammarError, UnsupportedGrammarError
 from .json_options import JsonOptions
+from .json_schema.grammar import compile_json_schema
 from .json_text import parse_json
 from .llguidance_backend import LLGuidanceBackend
 from .matcher import GrammarMatcher
@@ -120,7 +121,19 @@ class GrammarCompiler:
         schema = self._parse_json("json_schema", text)
         if not isinstance(schema, dict | bool):
             raise GrammarError("json_schema must be a JSON object or a boolean")
-        return self._llguidance_backend().compile_json_schema(text, self._json_options)
+        if not self._native:
+            return self._llguidance_backend().compile_json_schema(text, self._json_options)
+        try:
+            return compile_json_schema(schema, self._json_options, self._vocabulary)
+        except UnsupportedGrammarError as refusal:
+            return self._second_try(text, refusal)
+
+    def _second_try(self, schema: str, refusal: UnsupportedGrammarError) -> CompiledGrammar:
+        """llguidance may enforce what native does not; if not, native's reason is the clearer."""
+        try:
+            return self._llguidance_backend().compile_json_schema(schema, self._json_options)
+        except GrammarError:
+            raise refusal from None
 
     def _compile_ebnf(self, grammar: str) -> CompiledGrammar:
         self._check_len("ebnf", grammar, self._limits.max_grammar_len)

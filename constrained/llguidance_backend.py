@@ -16,6 +16,7 @@ from llguidance.gbnf_to_lark import any_to_lark
 
 from .errors import GrammarError
 from .json_options import JsonOptions
+from .matcher import whole_characters
 from .structural_tag import StructuralTag
 from .vocabulary import Vocabulary
 
@@ -223,18 +224,6 @@ class _TokenTable:
 
     def __call__(self, text: bytes) -> list[int]:
         return [self._ids[text[i : i + 1]] for i in range(len(text))]
-
-
-def whole_characters(text: bytes) -> bytes:
-    """``text`` without an unfinished UTF-8 character at its end."""
-    for back in range(1, min(3, len(text)) + 1):
-        byte = text[-back]
-        if byte >= 0xC0:
-            char_len = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return text if back >= char_len else text[:-back]
-        if byte < 0x80:
-            return text
-    return text
 
 
 def _json_options(options: JsonOptions) -> JsonCompileOptions:

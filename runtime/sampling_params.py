@@ -6,8 +6,10 @@ Names and defaults are SGLang's; the OpenAI names are translated in ``runtime/se
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .errors import RequestError
@@ -53,6 +55,28 @@ class SamplingParams:
     structural_tag: str | None = None
     choices: list[str] | None = None
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SamplingParams:
+        """Settings as SGLang's clients write them.
+
+        ``stop``, ``stop_token_ids`` and ``stop_regex`` may be single values, ``top_k`` -1 means
+        all, a ``json_schema`` may be a dict, ``sampling_seed`` is the seed; None is "not set".
+
+        Raises:
+            RequestError: an unknown name, or a value that cannot be meant.
+        """
+        known = {item.name for item in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in data.items():
+            name = "seed" if key == "sampling_seed" else key
+            if name not in known:
+                raise RequestError(f"unknown sampling parameter {key!r}", param=key)
+            if value is not None:
+                values[name] = _from_client(name, value)
+        params = cls(**values)
+        params.validate()
+        return params
+
     @property
     def is_greedy(self) -> bool:
         return self.temperature < GREEDY_EPSILON or self.top_k == 1
@@ -94,10 +118,21 @@ class SamplingParams:
         if vocab_size is not None:
             self._check_token_ids(vocab_size)
         _ = self.constraint  # raises when two are set
-        if self.choices is not None and (not self.choices or not all(self.choices)):
+        if self.choices is not None and not (
+            self.choices and all(isinstance(c, str) and c for c in self.choices)
+        ):
             raise RequestError("choices must be non-empty strings", param="choices")
 
     def _check_types(self) -> None:
+        for name in ("ignore_eos", "no_stop_trim", "skip_special_tokens"):
+            if not isinstance(getattr(self, name), bool):
+                raise RequestError(
+                    f"{name} must be true or false, got {getattr(self, name)!r}", param=name
+                )
+        for name in ("regex", "json_schema", "ebnf", "structural_tag"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise RequestError(f"{name} must be a string, got {value!r}", param=name)
         for name in ("max_new_tokens", "min_new_tokens", "n", "top_k", "seed"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
@@ -160,9 +195,32 @@ class SamplingParams:
     def _check_token_ids(self, vocab_size: int) -> None:
         for name, ids in (("stop_token_ids", self.stop_token_ids), ("logit_bias", self.logit_bias)):
             for token_id in ids:
+                if type(token_id) is not int:
+                    raise RequestError(f"{name} must hold integers, got {token_id!r}", param=name)
                 _require(0 <= token_id < vocab_size, name, token_id, f"in [0, {vocab_size})")
         for token_id, bias in self.logit_bias.items():
             _require(-100.0 <= bias <= 100.0, "logit_bias", {token_id: bias}, "in [-100, 100]")
+
+
+def _from_client(name: str, value: Any) -> Any:
+    if name in ("stop", "stop_regex", "stop_token_ids", "choices"):
+        single = str if name != "stop_token_ids" else int
+        values = [value] if isinstance(value, single) else value
+        if not isinstance(values, list | tuple):
+            raise RequestError(f"{name} must be a list, got {value!r}", param=name)
+        return list(values)
+    if name == "top_k" and value in (-1, 0):
+        return None
+    if name == "json_schema" and not isinstance(value, str):
+        return json.dumps(value)
+    if name == "logit_bias":
+        try:
+            return {int(token_id): float(bias) for token_id, bias in value.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise RequestError(
+                f"logit_bias must map token ids to numbers, got {value!r}", param=name
+            ) from error
+    return value
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

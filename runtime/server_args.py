@@ -6,10 +6,12 @@ other code changes the arguments. Only the constructors of the top object of eac
 
 from __future__ import annotations
 
+import argparse
 import os
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from .errors import ServerArgsError
 
@@ -28,7 +30,9 @@ def _arg(help_text: str, default: Any, **metadata: Any) -> Any:
 class ServerArgs:
     # --- model
     model_path: str | None = _arg(
-        "folder, GGUF file or hub name; without it the embedded SmolLM2-135M-Instruct", None
+        "folder, GGUF file or hub name; without it the embedded SmolLM2-135M-Instruct",
+        None,
+        aliases=("--model",),
     )
     tokenizer_path: str | None = _arg("folder with tokenizer.json, if not the model's own", None)
     served_model_name: str | None = _arg("the model's name over HTTP", None)
@@ -98,6 +102,65 @@ class ServerArgs:
             raise ServerArgsError(f"--mem-fraction-static must be in (0, 1), got {fraction}")
 
 
+def resolve(args: ServerArgs) -> ServerArgs:
+    """The same arguments with every "auto" settled that can be settled before the model is read."""
+    on_gpu = _has_nvidia_gpu() if args.device == "auto" else args.device == "cuda"
+    defaults: dict[str, Any] = {
+        "chunked_prefill_size": 8192 if on_gpu else 512,
+        "max_running_requests": 256 if on_gpu else 128,
+        "max_queued_requests": 8192,
+        "mem_fraction_static": 0.85 if on_gpu else 0.3,
+    }
+    settled = {name: value for name, value in defaults.items() if getattr(args, name) is None}
+    settled["device"] = "cuda" if on_gpu else "cpu"
+    if args.dtype == "auto":
+        settled["dtype"] = "bfloat16"
+    return replace(args, **settled)
+
+
+def _has_nvidia_gpu() -> bool:
+    """Asked of the driver, since importing torch costs the API process a second."""
+    return Path("/dev/nvidiactl").exists()
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ServerArgsError(message)
+
+
+def parse_args(
+    argv: Sequence[str], prog: str = "python -m sglang_lang.launch_server"
+) -> ServerArgs:
+    """Command line to arguments.
+
+    Raises:
+        ServerArgsError: an unknown flag, or a value that is not allowed.
+    """
+    parser = _OneLineParser(
+        prog="python -m sglang_lang.launch_server", formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+    )
+    hints = get_type_hints(ServerArgs)
+    for item in fields(ServerArgs):
+        names = [f"--{item.name.replace('_', '-')}", *item.metadata.get("aliases", ())]
+        parser.add_argument(
+            *names,
+            dest=item.name,
+            default=item.default,
+            help=item.metadata["help"],
+            **_argument_type(hints[item.name]),
+        )
+    return ServerArgs(**vars(parser.parse_args(argv)))
+
+
+def _argument_type(hint: Any) -> dict[str, Any]:
+    if hint is bool:
+        return {"action": "store_true"}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    return {"type": kinds[0]}
+
+
 def cache_dir() -> Path:
     """Where downloaded models, built kernels and vocabularies are kept."""
     configured = os.environ.get("SGLANG_LANG_CACHE")
@@ -105,7 +168,3 @@ def cache_dir() -> Path:
         return Path(configured).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "sglang_lang"
-
-
-def field_names() -> list[str]:
-    return [f.name for f in fields(ServerArgs)]

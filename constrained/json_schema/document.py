@@ -6,6 +6,7 @@ Nothing is ever fetched: a reference that leaves the document is refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -19,7 +20,7 @@ SCHEMA_LIST_KEYWORDS = frozenset("allOf anyOf items oneOf prefixItems".split())
 SCHEMA_MAP_KEYWORDS = frozenset(
     "$defs definitions dependencies dependentSchemas patternProperties properties".split()
 )
-UNSUPPORTED_KEYWORDS = frozenset(("$dynamicRef", "$recursiveRef"))
+UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
 
 
@@ -59,32 +60,48 @@ class Document:
         self._subschemas: dict[str, Subschema] = {}
         self._resources: dict[str, str] = {ROOT_URI: ""}  # URI -> pointer
         self._anchors: dict[str, str] = {}  # URI with fragment -> pointer
+        self._dynamic_anchors: Counter[str] = Counter()
         self.root = self._register_tree(root, "", ROOT_URI)
 
     def child(self, schema: Subschema, *path: str | int) -> Subschema:
         """The subschema below ``schema`` along keywords, names and indices."""
         return self._subschemas[schema.pointer + "".join(f"/{_escape(step)}" for step in path)]
 
-    def reference(self, schema: Subschema) -> Subschema:
-        """What the ``$ref`` of ``schema`` points to."""
-        reference = schema.keyword("$ref")
+    def reference(self, schema: Subschema, keyword: str) -> Subschema:
+        """What the ``$ref`` or ``$dynamicRef`` of ``schema`` points to."""
+        reference = schema.keyword(keyword)
         if not isinstance(reference, str):
-            raise _wrong("$ref", "must be a string", schema.pointer)
-        uri, fragment = urldefrag(urljoin(schema.base_uri, reference))
+            raise _wrong(keyword, "must be a string", schema.pointer)
+        target = self._resolve(schema.base_uri, reference)
+        if target is None:
+            raise UnsupportedGrammarError(
+                f"{keyword} {reference!r} points to nothing in this schema; other documents are "
+                "not fetched",
+                keyword=keyword,
+                pointer=schema.pointer,
+            )
+        if keyword == "$dynamicRef":
+            self._check_static(schema, reference, target)
+        return target
+
+    def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
+        uri, fragment = urldefrag(_join(base_uri, reference))
         if fragment and not fragment.startswith("/"):
             pointer = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:
             start = self._resources.get(uri)
             pointer = None if start is None else start + unquote(fragment)
-        target = None if pointer is None else self._locate(pointer)
-        if target is None:
+        return None if pointer is None else self._locate(pointer)
+
+    def _check_static(self, schema: Subschema, reference: str, target: Subschema) -> None:
+        """Refuses a ``$dynamicRef`` whose target depends on the path by which it was reached."""
+        anchor = urldefrag(reference).fragment
+        if target.keyword("$dynamicAnchor") == anchor and self._dynamic_anchors[anchor] > 1:
             raise UnsupportedGrammarError(
-                f"$ref {reference!r} points to nothing in this schema; other documents are not "
-                "fetched",
-                keyword="$ref",
+                f"$dynamicRef {reference!r} has more than one possible target",
+                keyword="$dynamicRef",
                 pointer=schema.pointer,
             )
-        return target
 
     def _register_tree(self, value: Any, pointer: str, base_uri: str) -> Subschema:
         """Registers a schema and every subschema that a keyword in it holds."""
@@ -113,7 +130,7 @@ class Document:
     def _register_names(self, value: dict[str, Any], pointer: str, base_uri: str) -> str:
         identifier = value.get("$id", value.get("id"))
         if isinstance(identifier, str):
-            uri, fragment = urldefrag(urljoin(base_uri, identifier))
+            uri, fragment = urldefrag(_join(base_uri, identifier))
             if fragment:  # draft 4 to 7: an anchor
                 self._anchors[f"{uri}#{fragment}"] = pointer
             else:
@@ -123,6 +140,7 @@ class Document:
             anchor = value.get(keyword)
             if isinstance(anchor, str):
                 self._anchors[f"{base_uri}#{anchor}"] = pointer
+                self._dynamic_anchors[anchor] += keyword == "$dynamicAnchor"
         return base_uri
 
     def _locate(self, pointer: str) -> Subschema | None:
@@ -170,6 +188,11 @@ def _children(schema: Subschema) -> list[tuple[str, Any]]:
         elif keyword in SCHEMA_KEYWORDS:
             found.append((f"/{keyword}", value))
     return found
+
+
+def _join(base_uri: str, reference: str) -> str:
+    """``urljoin`` that also knows fragments of URIs without hierarchy, such as URNs."""
+    return base_uri + reference if reference.startswith("#") else urljoin(base_uri, reference)
 
 
 def _escape(step: str | int) -> str:

@@ -6,9 +6,7 @@ regular (leap seconds at other offsets, say) a part of them: what is admitted is
 
 from __future__ import annotations
 
-_LEAP_YEAR = (
-    r"(?:\d{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
-)
+_LEAP_YEAR = r"(?:\d{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE = (
     r"(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
@@ -37,11 +35,12 @@ _IPV6 = (
     + rf"|(?:(?:{_HEX}:){{0,5}}{_HEX})?::{_HEX}|(?:(?:{_HEX}:){{0,6}}{_HEX})?::)"
 )
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLAIN_LABEL = r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,30}"  # no two hyphens, so never Punycode
 _HOSTNAME = rf"{_LABEL}(?:\.{_LABEL}){{0,7}}"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _EMAIL = rf"{_ATOM}(?:\.{_ATOM})*@{_HOSTNAME}"
 _UUID = r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
-_UNRESERVED = r"A-Za-z0-9._~!$&'()*+,;=-"
+_UNRESERVED = r"-A-Za-z0-9._~!$&'()*+,;="
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
 _SEGMENT = rf"(?:[{_UNRESERVED}:@]|{_ESCAPED})"
 _AUTHORITY = (
@@ -61,6 +60,16 @@ _RELATIVE = (
 )
 _POINTER = r"(?:/(?:[^/~]|~[01])*)*"
 
+_VARIABLE = (
+    rf"(?:[A-Za-z0-9_]|{_ESCAPED})(?:\.?(?:[A-Za-z0-9_]|{_ESCAPED}))*(?:\*|:[1-9]\d{{0,3}})?"
+)
+_EXPRESSION = rf"\{{[+#./;?&]?{_VARIABLE}(?:,{_VARIABLE})*\}}"
+_REGEX_ITEM = (
+    r"(?:[^\\^$.*+?()\[\]{}|]|\.|\\[dDwWsSbBnrtfv\\^$.*+?()\[\]{}|/-]"
+    r"|\[\^?(?:[^\\\]\[-]|\\[dDwWsSnrtfv\\\]\[^-])+\])(?:[*+?]|\{\d{1,3}\})?"
+)
+_REGEX_BRANCH = rf"\^?(?:{_REGEX_ITEM})*\$?"
+
 _PATTERNS = {
     "date": _DATE,
     "time": _TIME,
@@ -69,16 +78,26 @@ _PATTERNS = {
     "ipv4": _IPV4,
     "ipv6": _IPV6,
     "hostname": _HOSTNAME,
+    "idn-hostname": rf"{_PLAIN_LABEL}(?:\.{_PLAIN_LABEL}){{0,3}}",
     "email": _EMAIL,
     "uuid": _UUID,
     "uri": _URI,
     "uri-reference": rf"(?:{_URI}|{_RELATIVE})",
+    "uri-template": rf"(?:[^\x00-\x20\"'%<>\\^`{{|}}]|{_ESCAPED}|{_EXPRESSION})*",
     "json-pointer": _POINTER,
+    "regex": rf"{_REGEX_BRANCH}(?:\|{_REGEX_BRANCH})*",
     "relative-json-pointer": rf"(?:0|[1-9]\d*)(?:#|{_POINTER})",
+}
+
+# Formats over Unicode whose rules are not regular: the ASCII part, which is.
+_ASCII_PART = {
+    "idn-email": "email",
+    "iri": "uri",
+    "iri-reference": "uri-reference",
 }
 
 
 def format_pattern(name: str) -> str | None:
     """The anchored pattern of a known format, None for one that stays an annotation."""
-    pattern = _PATTERNS.get(name)
+    pattern = _PATTERNS.get(_ASCII_PART.get(name, name))
     return None if pattern is None else f"^(?:{pattern})$"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from ..core_stub import Node, alternate, intersect
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..regex_tree import Node, alternate, intersect
 from .document import Document, Subschema
 from .formats import format_pattern
 from .formula import FALSE, TRUE, At, at
@@ -30,12 +30,12 @@ from .shapes import (
     FALSE_TEXT,
     NONE,
     NULL,
+    TRUE_TEXT,
     ArrayShape,
     ItemGroup,
     ObjectShape,
     PropertyGroup,
     SomeItems,
-    TRUE_TEXT,
     Values,
 )
 from .string_language import (
@@ -171,7 +171,7 @@ class KeywordReader:
         )
 
     def _item_groups(self, schema: Subschema) -> tuple[ItemGroup, ...]:
-        """``prefixItems`` and ``items``, or their older spelling ``items`` and ``additionalItems``."""
+        """``prefixItems`` and ``items``; in older drafts ``items`` and ``additionalItems``."""
         items = schema.keyword("items")
         prefix_keyword, rest_keyword = ("prefixItems", "items")
         if isinstance(items, list):
@@ -278,7 +278,11 @@ def _number(schema: Subschema, keyword: str) -> Decimal:
 
 
 def _bounded_number(schema: Subschema, keyword: str, value: Decimal) -> Decimal:
-    if value and not -MAX_DIGITS < value.adjusted() < MAX_DIGITS or len(value.as_tuple().digits) > MAX_DIGITS:
+    if (
+        value
+        and not -MAX_DIGITS < value.adjusted() < MAX_DIGITS
+        or len(value.as_tuple().digits) > MAX_DIGITS
+    ):
         raise UnsupportedGrammarError(
             f"{keyword} has a number of more than {MAX_DIGITS} digits",
             keyword=keyword,

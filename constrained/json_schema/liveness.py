@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
-from ..core_stub import is_empty
+from ..derivatives import is_empty
 from .array_states import may_close, needed_formulas, next_items, opening_state
 from .formula import FALSE, TRUE, Formula
 from .normaliser import Normaliser
@@ -60,13 +60,16 @@ class Liveness:
             return True
         shape = state.shape
         if not shape.some:  # the usual case, without a question per item
-            return all(
-                self.satisfiable(formula) for formula in needed_formulas(state)
-            ) and (shape.max_items is None or shape.min_items <= shape.max_items)
-        return self._least(state, lambda: any(
-            self.satisfiable(formula) and self.completes_array(after)
-            for formula, after in next_items(replace(state, seen=frozenset()))
-        ))
+            return all(self.satisfiable(formula) for formula in needed_formulas(state)) and (
+                shape.max_items is None or shape.min_items <= shape.max_items
+            )
+        return self._least(
+            state,
+            lambda: any(
+                self.satisfiable(formula) and self.completes_array(after)
+                for formula, after in next_items(replace(state, seen=frozenset()))
+            ),
+        )
 
     def completes_object(self, state: ObjectState) -> bool:
         """Whether the object can be brought to its end from here."""
@@ -75,10 +78,13 @@ class Liveness:
             return True
         if plan.needed_suffice(state):  # the usual case, without a question per property
             return all(self.satisfiable(plan.choice(name).formula) for name in state.needed)
-        return self._least(state, lambda: any(
-            self.satisfiable(formula) and self.completes_object(after)
-            for _, formula, after in plan.next_keys(state)
-        ))
+        return self._least(
+            state,
+            lambda: any(
+                self.satisfiable(formula) and self.completes_object(after)
+                for _, formula, after in plan.next_keys(state)
+            ),
+        )
 
     def _has_value(self, formula: Formula) -> bool:
         values = self._normaliser.values(formula)

@@ -10,18 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..core_stub import (
-    Node,
-    alternate,
-    complement,
-    concat,
-    count_words,
-    intersect,
-    is_empty,
-    literal,
-)
+from ..derivatives import count_words, is_empty
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..regex_tree import Node, alternate, complement, concat, intersect, literal
 from .array_states import item_formulas, may_close, next_items, opening_state
 from .document import Document
 from .formula import Formula, all_of, at, negation

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
-from ..core_stub import intersect, is_empty
+from ..derivatives import is_empty
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..regex_tree import intersect
 from .document import Document, Subschema
 from .formula import FALSE, TRUE, AllOf, AnyOf, At, Formula, any_of, at
 from .keywords import KeywordReader
 from .shapes import (
     ANY,
     NONE,
-    SCALAR,
     ArrayShape,
     ItemGroup,
     ObjectShape,
@@ -97,7 +97,9 @@ class Normaliser:
     def _schema(self, schema: Subschema, tracking: bool) -> Values:
         if isinstance(schema.value, bool):
             return ANY if schema.value else NONE
-        tracking |= not schema.value.keys().isdisjoint(("unevaluatedItems", "unevaluatedProperties"))
+        tracking |= not schema.value.keys().isdisjoint(
+            ("unevaluatedItems", "unevaluatedProperties")
+        )
         try:
             result = self._reader.values(schema)
             for part in self._combined(schema, tracking):
@@ -110,8 +112,9 @@ class Normaliser:
 
     def _combined(self, schema: Subschema, tracking: bool) -> Iterator[Values]:
         """One set for each keyword that brings in other schemas."""
-        if schema.keyword("$ref") is not None:
-            yield self.values(at(self._document.reference(schema)), tracking)
+        for keyword in ("$ref", "$dynamicRef"):
+            if schema.keyword(keyword) is not None:
+                yield self.values(at(self._document.reference(schema, keyword)), tracking)
         for branch in self._branches(schema, "allOf"):
             yield self.values(branch, tracking)
         if schema.keyword("anyOf") is not None:
@@ -209,7 +212,10 @@ class Normaliser:
         return Values(values.scalars, arrays, objects)
 
     def _unevaluated(self, schema: Subschema, values: Values) -> Values:
-        items, properties = schema.keyword("unevaluatedItems"), schema.keyword("unevaluatedProperties")
+        items, properties = (
+            schema.keyword("unevaluatedItems"),
+            schema.keyword("unevaluatedProperties"),
+        )
         arrays, objects = values.arrays, values.objects
         if items is not None:
             formula = at(self._document.child(schema, "unevaluatedItems"))

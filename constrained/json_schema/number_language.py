@@ -8,29 +8,26 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from ..core_stub import (
+from ..regex_tree import (
     EPSILON,
     Node,
     alternate,
-    automaton,
-    charset,
+    byte_range,
     complement,
     concat,
     intersect,
     literal,
+    optional,
     repeat,
+    table,
 )
 
 MAX_DIVISOR_STATES = 16384
 MAX_DIGITS = 400
 
 
-def _digits_between(low: str, high: str) -> Node:
-    return charset(((ord(low), ord(high)),))
-
-
-DIGIT = _digits_between("0", "9")
-NONZERO = _digits_between("1", "9")
+DIGIT = byte_range(ord("0"), ord("9"))
+NONZERO = byte_range(ord("1"), ord("9"))
 ANY_DIGITS = repeat(DIGIT, 0, None)
 ZEROS = repeat(literal("0"), 0, None)
 POINT = literal(".")
@@ -41,25 +38,21 @@ ZERO_FRACTION = concat(POINT, repeat(literal("0"), 1, None))
 NATURAL = concat(NONZERO, ANY_DIGITS)
 
 
-def _optional(node: Node) -> Node:
-    return repeat(node, 0, 1)
-
-
-PLAIN_INTEGER = alternate(literal("0"), concat(_optional(MINUS), NATURAL))
-INTEGER = concat(PLAIN_INTEGER, _optional(ZERO_FRACTION))
-NONNEGATIVE = concat(alternate(literal("0"), NATURAL), _optional(FRACTION))
+PLAIN_INTEGER = alternate(literal("0"), concat(optional(MINUS), NATURAL))
+INTEGER = concat(PLAIN_INTEGER, optional(ZERO_FRACTION))
+NONNEGATIVE = concat(alternate(literal("0"), NATURAL), optional(FRACTION))
 DECIMAL = alternate(
     NONNEGATIVE,
-    concat(MINUS, NATURAL, _optional(FRACTION)),
+    concat(MINUS, NATURAL, optional(FRACTION)),
     concat(MINUS, literal("0"), NONZERO_FRACTION),
 )
 CANONICAL_NUMBER = alternate(
     PLAIN_INTEGER,
-    concat(_optional(MINUS), alternate(literal("0"), NATURAL), POINT, ANY_DIGITS, NONZERO),
+    concat(optional(MINUS), alternate(literal("0"), NATURAL), POINT, ANY_DIGITS, NONZERO),
 )
 EXPONENT = concat(
-    charset(((ord("E"), ord("E")), (ord("e"), ord("e")))),
-    _optional(charset(((ord("+"), ord("+")), (ord("-"), ord("-"))))),
+    alternate(literal("e"), literal("E")),
+    optional(alternate(literal("+"), MINUS)),
     repeat(DIGIT, 1, 3),
 )
 NUMBER = alternate(DECIMAL, concat(DECIMAL, EXPONENT))
@@ -70,7 +63,7 @@ def equal_to(value: Decimal) -> Node:
     integer, fraction = _split(abs(value))
     sign = MINUS if value < 0 else EPSILON
     if not fraction:
-        return concat(sign, literal(integer), _optional(ZERO_FRACTION))
+        return concat(sign, literal(integer), optional(ZERO_FRACTION))
     return concat(sign, literal(integer), POINT, literal(fraction), ZEROS)
 
 
@@ -125,8 +118,8 @@ def _divisor_automaton(number: int, places: int) -> Node:
             rows.append(tuple(row))
             if remainder * 10 ** (places - read) % number == 0:
                 accepting.add(state(block, remainder))
-    multiples = automaton(tuple(rows), frozenset(accepting))
-    return intersect(DECIMAL, concat(_optional(MINUS), multiples))
+    multiples = table(tuple(rows), frozenset(accepting))
+    return intersect(DECIMAL, concat(optional(MINUS), multiples))
 
 
 def _multiple_of_power_of_ten(number: int, places: int) -> Node | None:
@@ -134,35 +127,36 @@ def _multiple_of_power_of_ten(number: int, places: int) -> Node | None:
     if places or number != 10**zeros:
         return None
     integer = alternate(
-        literal("0"), concat(_optional(MINUS), NATURAL, literal("0" * zeros)),
-        concat(_optional(MINUS), literal(str(number)))
+        literal("0"),
+        concat(optional(MINUS), NATURAL, literal("0" * zeros)),
+        concat(optional(MINUS), literal(str(number))),
     )
-    return concat(integer, _optional(ZERO_FRACTION))
+    return concat(integer, optional(ZERO_FRACTION))
 
 
 def _magnitude_at_least(value: Decimal, strict: bool) -> Node:
     integer, fraction = _split(value)
-    longer = concat(NONZERO, repeat(DIGIT, len(integer), None), _optional(FRACTION))
+    longer = concat(NONZERO, repeat(DIGIT, len(integer), None), optional(FRACTION))
     equal = _fraction_at_least(fraction, strict)
     for position in range(len(integer) - 1, -1, -1):
         digit = integer[position]
         rest = len(integer) - position - 1
         equal = concat(literal(digit), equal)
         if digit != "9":
-            larger = _digits_between(chr(ord(digit) + 1), "9")
-            tail = concat(repeat(DIGIT, rest, rest), _optional(FRACTION))
+            larger = byte_range(ord(digit) + 1, ord("9"))
+            tail = concat(repeat(DIGIT, rest, rest), optional(FRACTION))
             equal = alternate(equal, concat(larger, tail))
     return alternate(longer, equal)
 
 
 def _fraction_at_least(fraction: str, strict: bool) -> Node:
     if not fraction:
-        return NONZERO_FRACTION if strict else _optional(FRACTION)
+        return NONZERO_FRACTION if strict else optional(FRACTION)
     result = concat(ANY_DIGITS, NONZERO, ANY_DIGITS) if strict else ANY_DIGITS
     for digit in reversed(fraction):
         result = concat(literal(digit), result)
         if digit != "9":
-            larger = _digits_between(chr(ord(digit) + 1), "9")
+            larger = byte_range(ord(digit) + 1, ord("9"))
             result = alternate(result, concat(larger, ANY_DIGITS))
     return concat(POINT, result)
 

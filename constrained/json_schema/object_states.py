@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
-from ..core_stub import Node, alternate, complement, count_words, intersect, is_empty
+from ..derivatives import count_words, is_empty
 from ..errors import UnsupportedGrammarError
+from ..regex_tree import Node, alternate, complement, intersect
 from .formula import FALSE, Formula, all_of
 from .shapes import ObjectShape, formula_of_key, patterns_of
 from .states import ObjectState

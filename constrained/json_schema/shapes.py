@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
-from ..core_stub import EMPTY, Node, alternate, complement, intersect, literal
 from ..errors import UnsupportedGrammarError
+from ..regex_tree import NOTHING, Node, alternate, complement, intersect, literal
 from .formula import FALSE, TRUE, Formula, all_of, negation
 from .number_language import DECIMAL, NUMBER
 from .string_language import STRING, exactly
@@ -158,16 +158,22 @@ class ArrayShape:
                     prefix = (*(TRUE for _ in range(index)), negation(formula))
                     yield ArrayShape((ItemGroup(prefix, evaluates=False),), min_items=index + 1)
             if group.rest != TRUE:
-                yield ArrayShape(some=(SomeItems(negation(group.rest), len(group.prefix), evaluates=False),))
+                yield ArrayShape(
+                    some=(SomeItems(negation(group.rest), len(group.prefix), evaluates=False),)
+                )
         if self.min_items > 0:
             yield ArrayShape(max_items=self.min_items - 1)
         if self.max_items is not None:
             yield ArrayShape(min_items=self.max_items + 1)
         for some in self.some:
             if some.minimum > 0:
-                yield ArrayShape(some=(replace(some, minimum=0, maximum=some.minimum - 1, evaluates=False),))
+                yield ArrayShape(
+                    some=(replace(some, minimum=0, maximum=some.minimum - 1, evaluates=False),)
+                )
             if some.maximum is not None:
-                yield ArrayShape(some=(replace(some, minimum=some.maximum + 1, maximum=None, evaluates=False),))
+                yield ArrayShape(
+                    some=(replace(some, minimum=some.maximum + 1, maximum=None, evaluates=False),)
+                )
         if self.unique:
             raise UnsupportedGrammarError("the negation of uniqueItems is not supported")
 
@@ -176,7 +182,7 @@ class ArrayShape:
 class Values:
     """A set of JSON values: the scalars of a language, and arrays and objects of any shape."""
 
-    scalars: Node = EMPTY
+    scalars: Node = NOTHING
     arrays: tuple[ArrayShape, ...] = ()
     objects: tuple[ObjectShape, ...] = ()
 

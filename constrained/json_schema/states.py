@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..core_stub import Node
+from ..regex_tree import Node
 from .formula import Formula
 from .shapes import ArrayShape, ObjectShape
 

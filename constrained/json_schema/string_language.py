@@ -10,20 +10,11 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-from ..core_stub import (
-    Node,
-    alternate,
-    charset,
-    concat,
-    ecma_search,
-    intersect,
-    literal,
-    repeat,
-)
 from ..errors import GrammarError
+from ..regex_language import regex_language
+from ..regex_tree import Node, Ranges, alternate, concat, literal, repeat
+from ..unicode_sets import EVERY, utf8
 
-Ranges = tuple[tuple[int, int], ...]
-ALL_CHARACTERS: Ranges = ((0, 0x10FFFF),)
 ESCAPED = (*range(0x20), ord('"'), ord("\\"))
 UNESCAPED: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x10FFFF))
 QUOTE = literal('"')
@@ -48,10 +39,10 @@ def escaped_charset(ranges: Ranges) -> Node:
         for code in ESCAPED
         if any(low <= code <= high for low, high in ranges)
     ]
-    return alternate(charset(plain), *escapes)
+    return alternate(utf8(plain), *escapes)
 
 
-CONTENT = repeat(escaped_charset(ALL_CHARACTERS), 0, None)
+CONTENT = repeat(escaped_charset(EVERY), 0, None)
 
 
 def quoted(content: Node) -> Node:
@@ -74,13 +65,17 @@ def matching(pattern: str, pointer: str) -> Node:
         GrammarError: the pattern is wrong, or not regular (backreferences).
     """
     try:
-        return quoted(intersect(CONTENT, ecma_search(pattern, escaped_charset)))
-    except ValueError as error:
-        raise GrammarError(
-            f"pattern {pattern!r}: {error}", keyword="pattern", pointer=pointer
+        content = regex_language(pattern, "ecma", search=True, alphabet=escaped_charset)
+    except GrammarError as error:
+        raise type(error)(
+            f"pattern {pattern!r}: {error.message}",
+            keyword="pattern",
+            pointer=pointer,
+            position=error.position,
         ) from error
+    return quoted(content)
 
 
 def of_length(minimum: int, maximum: int | None) -> Node:
     """The strings of ``minimum`` to ``maximum`` characters (code points)."""
-    return quoted(repeat(escaped_charset(ALL_CHARACTERS), minimum, maximum))
+    return quoted(repeat(escaped_charset(EVERY), minimum, maximum))

@@ -11,11 +11,8 @@ import pytest
 
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.json_options import JsonOptions
-from sglang_lang.constrained.llguidance_backend import (
-    LLGuidanceBackend,
-    LLGuidanceMatcher,
-    whole_characters,
-)
+from sglang_lang.constrained.llguidance_backend import LLGuidanceBackend, LLGuidanceMatcher
+from sglang_lang.constrained.matcher import whole_characters
 from sglang_lang.constrained.structural_tag import parse_structural_tag
 from sglang_lang.constrained.vocabulary import Vocabulary
 

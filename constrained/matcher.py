@@ -1,0 +1,163 @@
+"""What the scheduler asks of a grammar during one request, and the matcher over byte automata."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .masks import MaskTable
+from .vocabulary import Vocabulary
+
+MAX_FORCED = 4096
+
+
+class GrammarMatcher(Protocol):
+    """The state of one request in its grammar. All backends implement it."""
+
+    def accept_token(self, token_id: int) -> bool:
+        """Advances by one token; False, and no change, where the grammar forbids it."""
+
+    def fill_next_token_bitmask(self, bitmask: npt.NDArray[np.int32], row: int) -> None:
+        """Writes the allowed tokens into ``bitmask[row]``, int32 ``[rows, ceil(V/32)]``.
+
+        EOS tokens are allowed exactly when the text so far is complete.
+        """
+
+    def forced(self) -> bytes:
+        """Bytes that must come next, whole UTF-8 characters only; empty where there is choice."""
+
+    def is_terminated(self) -> bool:
+        """Whether EOS was accepted, or the text is complete and nothing may follow."""
+
+    def is_accepting(self) -> bool:
+        """Whether the text so far is complete."""
+
+    def rollback(self, num_tokens: int) -> None:
+        """Takes back the last accepted tokens, EOS included."""
+
+    def fork(self) -> GrammarMatcher:
+        """An independent matcher in the same state."""
+
+    def require_prefix(self, withheld: bytes) -> None:
+        """The next tokens must spell ``withheld`` first (token healing after a rollback)."""
+
+
+class ByteAutomaton(Protocol):
+    """A language of bytes, as numbered states; 0 is the dead state."""
+
+    @property
+    def start(self) -> int: ...
+
+    def step(self, state: int, byte: int) -> int: ...
+
+    def is_accepting(self, state: int) -> bool: ...
+
+    def next_bytes(self, state: int) -> int:
+        """The bytes that can come next, as a bit set of 256."""
+
+
+class AutomatonMatcher:
+    """``GrammarMatcher`` over a byte automaton.
+
+    Args:
+        automaton: shared by all matchers of the grammar; its states are immutable.
+        masks: the mask rows of its states.
+        vocabulary: the tokens.
+    """
+
+    def __init__(self, automaton: ByteAutomaton, masks: MaskTable, vocabulary: Vocabulary) -> None:
+        self._automaton = automaton
+        self._masks = masks
+        self._vocabulary = vocabulary
+        self._state = automaton.start
+        self._withheld = b""
+        self._ended = False
+        self._history: list[tuple[int, bytes]] = []  # per accepted token: what was before it
+
+    def accept_token(self, token_id: int) -> bool:
+        if self._ended:
+            return False
+        state, withheld = self._state, self._withheld
+        if token_id in self._vocabulary.eos_token_ids:
+            if not self.is_accepting():
+                return False
+            self._ended = True
+        else:
+            text = self._vocabulary.token_bytes[token_id]
+            if not text or not (text.startswith(withheld) or withheld.startswith(text)):
+                return False
+            for byte in text:
+                state = self._automaton.step(state, byte)
+                if not state:
+                    return False
+            withheld = withheld[len(text) :]
+        self._history.append((self._state, self._withheld))
+        self._state, self._withheld = state, withheld
+        return True
+
+    def fill_next_token_bitmask(self, bitmask: npt.NDArray[np.int32], row: int) -> None:
+        target = bitmask[row]
+        if self._ended:
+            target[:] = 0
+            return
+        target[:] = self._masks.row(self._state)
+        if self._withheld:
+            target &= self._vocabulary.prefix_row(self._withheld)
+        if self.is_accepting():
+            for token_id in self._vocabulary.eos_token_ids:
+                target[token_id // 32] |= np.int32(np.uint32(1 << token_id % 32).view(np.int32))
+
+    def forced(self) -> bytes:
+        if self._ended:
+            return b""
+        forced = bytearray()
+        state = self._state
+        while len(forced) < MAX_FORCED and not self._automaton.is_accepting(state):
+            following = self._automaton.next_bytes(state)
+            if following.bit_count() != 1:
+                break
+            forced.append(following.bit_length() - 1)
+            state = self._automaton.step(state, forced[-1])
+        if len(forced) < len(self._withheld):
+            return whole_characters(self._withheld)
+        return whole_characters(bytes(forced))
+
+    def is_terminated(self) -> bool:
+        return self._ended or (self.is_accepting() and not self._automaton.next_bytes(self._state))
+
+    def is_accepting(self) -> bool:
+        return not self._withheld and self._automaton.is_accepting(self._state)
+
+    def rollback(self, num_tokens: int) -> None:
+        if num_tokens == 0:
+            return
+        if num_tokens > len(self._history):
+            raise ValueError(
+                f"rollback of {num_tokens} tokens, only {len(self._history)} were accepted"
+            )
+        self._state, self._withheld = self._history[-num_tokens]
+        del self._history[-num_tokens:]
+        self._ended = False
+
+    def fork(self) -> AutomatonMatcher:
+        copy = AutomatonMatcher(self._automaton, self._masks, self._vocabulary)
+        copy._state, copy._withheld, copy._ended = self._state, self._withheld, self._ended
+        copy._history = list(self._history)
+        return copy
+
+    def require_prefix(self, withheld: bytes) -> None:
+        self._withheld = withheld
+
+
+def whole_characters(text: bytes) -> bytes:
+    """``text`` without an unfinished UTF-8 character at its end."""
+    for back in range(1, min(3, len(text)) + 1):
+        byte = text[-back]
+        if byte >= 0xC0:
+            char_len = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return text if back >= char_len else text[:-back]
+        if byte < 0x80:
+            return text
+    return text

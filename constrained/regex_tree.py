@@ -1,0 +1,232 @@
+"""Regular languages of bytes as trees: hash-consed nodes and the constructors that simplify them.
+
+Equal trees are one object, so nodes are compared by identity and carry their own caches
+(derivatives.py). Counted repeats stay counted, and intersection and complement are nodes like the
+others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterable
+from weakref import WeakValueDictionary
+
+ALL_BYTES = (1 << 256) - 1
+Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included
+Transitions = tuple[tuple[tuple[int, int], ...], ...]  # per state: (byte, next state)
+
+
+class Node:
+    """A language of byte strings; made by the functions below only.
+
+    ``nullable`` tells whether the empty string is in it. The other attributes are caches.
+    """
+
+    __slots__ = ("__weakref__", "classes", "derivatives", "empty", "nullable")
+
+    def __init__(self, nullable: bool) -> None:
+        self.nullable = nullable
+        self.derivatives: dict[int, Node] = {}
+        self.classes: tuple[int, ...] | None = None
+        self.empty: bool | None = None
+
+
+class ByteSet(Node):
+    """One byte of a set, given as a bit set of 256."""
+
+    __slots__ = ("bits",)
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(nullable=False)
+        self.bits = bits
+
+
+class Literal(Node):
+    """Exactly these bytes."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(nullable=not text)
+        self.text = text
+
+
+class Concat(Node):
+    __slots__ = ("first", "rest")
+
+    def __init__(self, first: Node, rest: Node) -> None:
+        super().__init__(first.nullable and rest.nullable)
+        self.first = first
+        self.rest = rest
+
+
+class Alternation(Node):
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: frozenset[Node]) -> None:
+        super().__init__(any(part.nullable for part in parts))
+        self.parts = parts
+
+
+class Intersection(Node):
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: frozenset[Node]) -> None:
+        super().__init__(all(part.nullable for part in parts))
+        self.parts = parts
+
+
+class Complement(Node):
+    __slots__ = ("part",)
+
+    def __init__(self, part: Node) -> None:
+        super().__init__(not part.nullable)
+        self.part = part
+
+
+class Repeat(Node):
+    """``part`` from ``minimum`` to ``maximum`` times; None means without end."""
+
+    __slots__ = ("maximum", "minimum", "part")
+
+    def __init__(self, part: Node, minimum: int, maximum: int | None) -> None:
+        super().__init__(minimum == 0 or part.nullable)
+        self.part = part
+        self.minimum = minimum
+        self.maximum = maximum
+
+
+class Table(Node):
+    """An explicit automaton, at one of its states."""
+
+    __slots__ = ("accepting", "state", "transitions")
+
+    def __init__(self, transitions: Transitions, accepting: frozenset[int], state: int) -> None:
+        super().__init__(state in accepting)
+        self.transitions = transitions
+        self.accepting = accepting
+        self.state = state
+
+
+_nodes: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def _unique(kind: type[Node], *args: object) -> Node:
+    """The one node of this kind and these parts."""
+    key = (kind, *args)
+    with _lock:
+        node = _nodes.get(key)
+        if node is None:
+            node = _nodes[key] = kind(*args)  # type: ignore[arg-type]
+        return node
+
+
+EPSILON = _unique(Literal, b"")
+NOTHING = _unique(Alternation, frozenset())
+ANYTHING = _unique(Complement, NOTHING)
+
+
+def byte_set(bits: int) -> Node:
+    """One byte out of a bit set of 256."""
+    return _unique(ByteSet, bits) if bits else NOTHING
+
+
+def byte_range(low: int, high: int) -> Node:
+    return byte_set((1 << high + 1) - (1 << low))
+
+
+def literal(text: str | bytes) -> Node:
+    """Exactly this text, in UTF-8."""
+    return _unique(Literal, text.encode() if isinstance(text, str) else text)
+
+
+def concat(*nodes: Node) -> Node:
+    result = EPSILON
+    for node in reversed(nodes):
+        result = _concat(node, result)
+    return result
+
+
+def _concat(first: Node, rest: Node) -> Node:
+    if first is NOTHING or rest is NOTHING:
+        return NOTHING
+    if first is EPSILON:
+        return rest
+    if rest is EPSILON:
+        return first
+    if isinstance(first, Concat):
+        return _concat(first.first, _concat(first.rest, rest))
+    if isinstance(first, Literal):
+        if isinstance(rest, Literal):
+            return literal(first.text + rest.text)
+        if isinstance(rest, Concat) and isinstance(rest.first, Literal):
+            return _unique(Concat, literal(first.text + rest.first.text), rest.rest)
+    return _unique(Concat, first, rest)
+
+
+def alternate(*nodes: Node) -> Node:
+    """The union; no node at all is the empty language."""
+    parts: set[Node] = set()
+    bits = 0
+    for node in nodes:
+        if node is ANYTHING:
+            return ANYTHING
+        for part in node.parts if isinstance(node, Alternation) else (node,):
+            if isinstance(part, ByteSet):
+                bits |= part.bits
+            else:
+                parts.add(part)
+    if bits:
+        parts.add(byte_set(bits))
+    return parts.pop() if len(parts) == 1 else _unique(Alternation, frozenset(parts))
+
+
+def intersect(*nodes: Node) -> Node:
+    """The intersection; no node at all is every byte string."""
+    parts: set[Node] = set()
+    for node in nodes:
+        if node is NOTHING:
+            return NOTHING
+        if node is not ANYTHING:
+            parts.update(node.parts if isinstance(node, Intersection) else (node,))
+    if any(isinstance(part, Complement) and part.part in parts for part in parts):
+        return NOTHING
+    if not parts:
+        return ANYTHING
+    return parts.pop() if len(parts) == 1 else _unique(Intersection, frozenset(parts))
+
+
+def complement(node: Node) -> Node:
+    """Every byte string that is not in the language."""
+    return node.part if isinstance(node, Complement) else _unique(Complement, node)
+
+
+def repeat(node: Node, minimum: int, maximum: int | None) -> Node:
+    if maximum == 0 or node is EPSILON:
+        return EPSILON
+    if node is NOTHING:
+        return EPSILON if minimum == 0 else NOTHING
+    if minimum == 1 and maximum == 1:
+        return node
+    return _unique(Repeat, node, minimum, maximum)
+
+
+def optional(node: Node) -> Node:
+    return repeat(node, 0, 1)
+
+
+def table(transitions: Transitions, accepting: frozenset[int], state: int = 0) -> Node:
+    """The language of an explicit deterministic automaton; missing transitions refuse."""
+    return _unique(Table, transitions, accepting, state)
+
+
+def one_of(texts: Iterable[bytes]) -> Node:
+    """A finite language, shared by common prefixes so that a thousand words stay cheap."""
+    words = sorted(set(texts))
+    if len(words) < 4:
+        return alternate(*(literal(word) for word in words))
+    branches: dict[bytes, list[bytes]] = {}
+    for word in words:
+        branches.setdefault(word[:1], []).append(word[1:])
+    return alternate(*(concat(literal(first), one_of(rest)) for first, rest in branches.items()))

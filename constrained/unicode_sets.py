@@ -1,0 +1,144 @@
+"""Sets of code points: arithmetic on ranges, Unicode classes, and their UTF-8."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+from .regex_tree import Node, Ranges, alternate, byte_set, concat
+
+LAST = sys.maxunicode
+EVERY: Ranges = ((0, LAST),)
+ASCII_DIGITS: Ranges = ((0x30, 0x39),)
+ASCII_WORD: Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
+ECMA_SPACE: Ranges = (
+    (0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A),
+    (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
+)  # fmt: skip
+ENCODED_LENGTHS = ((0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, LAST))
+CONTINUATION = (0x80, 0xBF)
+
+
+def union(*sets: Iterable[tuple[int, int]]) -> Ranges:
+    """Sorted disjoint ranges of everything in the sets."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(pair for pairs in sets for pair in pairs):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def inverse(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Every code point that is not in the ranges."""
+    result = []
+    start = 0
+    for low, high in union(ranges):
+        if low > start:
+            result.append((start, low - 1))
+        start = high + 1
+    if start <= LAST:
+        result.append((start, LAST))
+    return tuple(result)
+
+
+@lru_cache(256)
+def having_category(prefix: str) -> Ranges:
+    """Code points whose general category starts with ``prefix`` (``L``, ``Lu``, ``Nd`` ...)."""
+    return _where(lambda character: unicodedata.category(character).startswith(prefix))
+
+
+@lru_cache(1)
+def python_word() -> Ranges:
+    """What ``\\w`` of Python's ``re`` matches in text."""
+    return _where(lambda character: character.isalnum() or character == "_")
+
+
+@lru_cache(1)
+def python_digits() -> Ranges:
+    return _where(str.isdecimal)
+
+
+@lru_cache(1)
+def python_space() -> Ranges:
+    return _where(str.isspace)
+
+
+@lru_cache(4096)
+def folded(ranges: Ranges) -> Ranges:
+    """The ranges with the other cases of their letters (simple case folding)."""
+    extra = []
+    for low, high in ranges:
+        for code in range(low, min(high, 0x1E943) + 1):
+            for other in {chr(code).lower(), chr(code).upper(), chr(code).casefold()}:
+                if len(other) == 1:
+                    extra.append((ord(other), ord(other)))
+    return union(ranges, extra)
+
+
+Sequence = tuple[tuple[int, int], ...]  # byte ranges of one encoded length
+
+
+@lru_cache(4096)
+def utf8(ranges: Ranges) -> Node:
+    """The UTF-8 of one code point of the ranges; surrogates have none."""
+    sequences: list[Sequence] = []
+    for low, high in ranges:
+        for first, last in _encodable(low, high):
+            sequences += _sequences(chr(first).encode(), chr(last).encode())
+    return _tree(tuple(sequences))
+
+
+def _encodable(low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Pieces of a range whose members have equally long encodings."""
+    for first, last in ENCODED_LENGTHS:
+        if max(low, first) <= min(high, last):
+            yield max(low, first), min(high, last)
+
+
+def _sequences(low: bytes, high: bytes) -> list[Sequence]:
+    """The byte sequences between two encodings of one length."""
+    rest = len(low) - 1
+    if rest == 0:
+        return [((low[0], high[0]),)]
+    if low[0] == high[0]:
+        head = (low[0], low[0])
+        return [(head, *tail) for tail in _sequences(low[1:], high[1:])]
+    first, last = low[0], high[0]
+    pieces: list[Sequence] = []
+    if low[1:] != b"\x80" * rest:
+        pieces += _sequences(low, bytes((first,)) + b"\xbf" * rest)
+        first += 1
+    upper = []
+    if high[1:] != b"\xbf" * rest:
+        upper = _sequences(bytes((last,)) + b"\x80" * rest, high)
+        last -= 1
+    if first <= last:
+        pieces.append(((first, last), *[CONTINUATION] * rest))
+    return pieces + upper
+
+
+def _tree(sequences: tuple[Sequence, ...]) -> Node:
+    """The union of sequences, deterministic by the first byte, with equal tails shared."""
+    tails: dict[int, list[Sequence]] = {}
+    for sequence in sequences:
+        low, high = sequence[0]
+        for byte in range(low, high + 1):
+            tails.setdefault(byte, []).append(sequence[1:])
+    bytes_by_tails: dict[tuple[Sequence, ...], int] = {}
+    for byte, following in tails.items():
+        key = tuple(following)
+        bytes_by_tails[key] = bytes_by_tails.get(key, 0) | 1 << byte
+    return alternate(
+        *(
+            byte_set(bits) if key[0] == () else concat(byte_set(bits), _tree(key))
+            for key, bits in bytes_by_tails.items()
+        )
+    )
+
+
+def _where(holds: Callable[[str], bool]) -> Ranges:
+    return union((code, code) for code in range(LAST + 1) if holds(chr(code)))

@@ -1,0 +1,124 @@
+"""The tokens of a model as bytes, and a trie over them that every grammar shares.
+
+Knows nothing of grammars. Special tokens have no bytes and are in no mask.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Row = npt.NDArray[np.int32]
+
+
+class Vocabulary:
+    """Tokens, sorted by their bytes, and their trie in preorder.
+
+    Attributes:
+        size: number of token ids, special ones included.
+        token_bytes: the bytes of each token, None for special tokens.
+        eos_token_ids: tokens that end the output.
+        order: int32 [n], the ids of tokens that have bytes, sorted by them.
+        node_bytes: uint8 [nodes], the byte that leads into each trie node; the root is left out.
+        node_skip: int32 [nodes], the first node after the subtree of each node.
+        node_tokens: int32 [nodes + 1]; the tokens that end at node i are
+            ``order[node_tokens[i]:node_tokens[i + 1]]``.
+    """
+
+    def __init__(self, token_bytes: Sequence[bytes | None], eos_token_ids: Iterable[int]) -> None:
+        self.token_bytes = tuple(token_bytes)
+        self.eos_token_ids = tuple(sorted(set(eos_token_ids)))
+        self.size = len(self.token_bytes)
+        spelled = [
+            (token, token_id)
+            for token_id, token in enumerate(self.token_bytes)
+            if token and token_id not in self.eos_token_ids
+        ]
+        spelled.sort()
+        self._sorted = [token for token, _ in spelled]
+        self.order = np.array([token_id for _, token_id in spelled], np.int32)
+        self.node_bytes, self.node_skip, self.node_tokens = _trie(self._sorted)
+
+    @classmethod
+    def from_token_bytes(
+        cls, token_bytes: Sequence[bytes | None], eos_token_ids: Iterable[int]
+    ) -> Vocabulary:
+        """Builds the trie: some 0.1 s for 50,000 tokens, once per tokenizer."""
+        return cls(token_bytes, eos_token_ids)
+
+    @property
+    def row_len(self) -> int:
+        """Words of one mask row: ``ceil(size / 32)``."""
+        return (self.size + 31) // 32
+
+    def row_of(self, token_ids: npt.NDArray[np.int32]) -> Row:
+        """The mask row, int32 ``[row_len]``, with the bits of the given tokens set."""
+        bits = np.zeros(self.row_len * 32, np.uint8)
+        bits[token_ids] = 1
+        return np.packbits(bits, bitorder="little").view(np.int32)
+
+    def prefix_row(self, withheld: bytes) -> Row:
+        """The tokens that begin with ``withheld``, and those that are a beginning of it."""
+        first = bisect_left(self._sorted, withheld)
+        last = bisect_left(self._sorted, withheld + b"\xff" * (self._longest + 1))
+        longer = self.order[first:last]
+        shorter = [
+            self.order[at]
+            for length in range(1, len(withheld))
+            for at in self._equal_to(withheld[:length])
+        ]
+        return self.row_of(np.concatenate((longer, np.array(shorter, np.int32))))
+
+    @property
+    def _longest(self) -> int:
+        return max(map(len, self._sorted), default=0)
+
+    def _equal_to(self, token: bytes) -> range:
+        first = bisect_left(self._sorted, token)
+        last = first
+        while last < len(self._sorted) and self._sorted[last] == token:
+            last += 1
+        return range(first, last)
+
+
+def _trie(
+    tokens: list[bytes],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Preorder arrays of the trie of sorted tokens; see ``Vocabulary``."""
+    node_bytes = bytearray()
+    starts: list[int] = []  # per node: number of tokens before those that end here
+    skips: list[int] = []
+    path: list[int] = []  # nodes from the root to the previous token
+    previous = b""
+    for index, token in enumerate(tokens):
+        if token == previous:
+            continue
+        common = _common_prefix_len(previous, token)
+        for node in path[common:]:
+            skips[node] = len(node_bytes)
+        del path[common:]
+        for position in range(common, len(token)):
+            path.append(len(node_bytes))
+            node_bytes.append(token[position])
+            starts.append(index)
+            skips.append(0)
+        previous = token
+    for node in path:
+        skips[node] = len(node_bytes)
+    starts.append(len(tokens))
+    return (
+        np.frombuffer(bytes(node_bytes), np.uint8),
+        np.array(skips, np.int32),
+        np.array(starts, np.int32),
+    )
+
+
+def _common_prefix_len(first: bytes, second: bytes) -> int:
+    length = min(len(first), len(second))
+    for position in range(length):
+        if first[position] != second[position]:
+            return position
+    return length

@@ -1,0 +1,109 @@
+"""What is known of one request's output at a moment: the text side of a RequestOutput."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..messages import FinishReason, Logprobs
+
+
+@dataclass(slots=True)
+class Generation:
+    """Output of one sequence so far; ``delta`` is the text that the last message added."""
+
+    rid: str
+    text: str = ""
+    delta: str = ""
+    output_ids: list[int] = field(default_factory=list)
+    finish: FinishReason | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    forced_tokens: int = 0
+    num_retractions: int = 0
+    input_logprobs: Logprobs | None = None
+    output_logprobs: Logprobs | None = None
+    e2e_latency: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def meta_info(self, token_text: dict[int, str] | None = None) -> dict[str, Any]:
+        """SGLang's ``meta_info``; with ``token_text`` logprob entries name their token's text."""
+        meta: dict[str, Any] = {
+            "id": self.rid,
+            "finish_reason": finish_dict(self.finish),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cached_tokens": self.cached_tokens,
+            "forced_tokens": self.forced_tokens,
+            "num_retractions": self.num_retractions,
+            "e2e_latency": self.e2e_latency,
+        }
+        if self.warnings:
+            meta["warnings"] = self.warnings
+        texts = token_text or {}
+        if self.input_logprobs is not None:
+            meta["input_token_logprobs"] = _entries(self.input_logprobs, texts)
+            meta["input_top_logprobs"] = _rivals(self.input_logprobs.top, texts)
+            meta["input_token_ids_logprobs"] = _rivals(self.input_logprobs.chosen, texts)
+        if self.output_logprobs is not None:
+            meta["output_token_logprobs"] = _entries(self.output_logprobs, texts)
+            meta["output_top_logprobs"] = _rivals(self.output_logprobs.top, texts)
+            meta["output_token_ids_logprobs"] = _rivals(self.output_logprobs.chosen, texts)
+            meta["output_token_logprobs_length"] = len(self.output_logprobs.values)
+        return meta
+
+    def as_dict(self, token_text: dict[int, str] | None = None) -> dict[str, Any]:
+        """SGLang's native response: text, output_ids, meta_info."""
+        return {
+            "text": self.text,
+            "output_ids": list(self.output_ids),
+            "meta_info": self.meta_info(token_text),
+        }
+
+    def logprob_token_ids(self) -> set[int]:
+        """Every token id that the logprobs mention."""
+        ids: set[int] = set()
+        for logprobs in (self.input_logprobs, self.output_logprobs):
+            if logprobs is not None:
+                ids.update(logprobs.token_ids)
+                ids.update(i for row in (*logprobs.top, *logprobs.chosen) for _, i in row)
+        return ids
+
+
+def finish_dict(finish: FinishReason | None) -> dict[str, Any] | None:
+    if finish is None:
+        return None
+    out: dict[str, Any] = {"type": finish.type}
+    if finish.type == "stop":
+        out["matched"] = finish.matched
+    elif finish.type == "abort":
+        out |= {"message": finish.message, "status_code": finish.status_code}
+    return out
+
+
+def extend_logprobs(target: Logprobs | None, more: Logprobs | None) -> Logprobs | None:
+    if more is None:
+        return target
+    if target is None:
+        return more
+    target.token_ids += more.token_ids
+    target.values += more.values
+    target.top += more.top
+    target.chosen += more.chosen
+    return target
+
+
+def _entries(
+    logprobs: Logprobs, texts: dict[int, str]
+) -> list[tuple[float | None, int, str | None]]:
+    return [
+        (value, token_id, texts.get(token_id))
+        for value, token_id in zip(logprobs.values, logprobs.token_ids, strict=True)
+    ]
+
+
+def _rivals(
+    rows: list[list[tuple[float, int]]], texts: dict[int, str]
+) -> list[list[tuple[float, int, str | None]]]:
+    return [[(value, token_id, texts.get(token_id)) for value, token_id in row] for row in rows]

@@ -1,0 +1,148 @@
+"""SGLang's native request: one prompt or a list, one set of parameters or a list, n of each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import RequestError
+from ..sampling_params import SamplingParams
+from .generation import Generation
+from .tokenizer_manager import GenerateInput, TokenizerManager, with_samples
+
+MAX_BATCH = 4096
+OPTIONS: dict[str, tuple[type, ...]] = {
+    "return_logprob": (bool,),
+    "logprob_start_len": (int, type(None)),
+    "top_logprobs_num": (int,),
+    "token_ids_logprob": (list, tuple),
+    "return_text_in_logprobs": (bool,),
+    "rid": (str, list, type(None)),
+    "priority": (int,),
+    "extra_key": (str, type(None)),
+    "add_special_tokens": (bool,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The single requests that one call stands for."""
+
+    parts: list[GenerateInput]
+    is_list: bool  # the response is a list
+    with_text: bool  # logprob entries name their token's text
+
+    def single(self) -> GenerateInput:
+        """The one request of a call that may have only one."""
+        if self.is_list:
+            raise RequestError("stream takes one prompt and n = 1 here", param="stream")
+        return self.parts[0]
+
+
+def as_inputs(
+    prompt: str | Sequence[str] | None,
+    sampling_params: Any,
+    *,
+    input_ids: Any = None,
+    stream: bool = False,
+    **options: Any,
+) -> Inputs:
+    """Take a native request apart.
+
+    Raises:
+        RequestError: names the field that is wrong.
+    """
+    _check_options(options)
+    texts, ids, is_list = _prompts(prompt, input_ids)
+    count = len(texts) or len(ids)
+    params = _params_list(sampling_params, count)
+    rids = _rids(options.pop("rid", None), count)
+    with_text = options.pop("return_text_in_logprobs", False)
+    if options.get("logprob_start_len") == -1:
+        options["logprob_start_len"] = None
+    parts: list[GenerateInput] = []
+    for i in range(count):
+        request = GenerateInput(
+            text=texts[i] if texts else None,
+            input_ids=ids[i] if ids else None,
+            sampling_params=params[i],
+            stream=stream,
+            **options,
+        )
+        parts += with_samples(request, rids[i])
+    if len(parts) > MAX_BATCH:
+        raise RequestError(f"a call may hold at most {MAX_BATCH} sequences", param="n")
+    return Inputs(parts, is_list or len(parts) > 1, with_text)
+
+
+def as_response(manager: TokenizerManager, inputs: Inputs, done: list[Generation]) -> Any:
+    """The native response: one dict, or a list of them."""
+    dicts = [as_dict(manager, generation, inputs.with_text) for generation in done]
+    return dicts if inputs.is_list else dicts[0]
+
+
+def as_dict(manager: TokenizerManager, generation: Generation, with_text: bool) -> dict[str, Any]:
+    texts = manager.token_texts(generation.logprob_token_ids()) if with_text else None
+    return generation.as_dict(texts)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        kinds = OPTIONS.get(name)
+        if kinds is None:
+            raise RequestError(f"unknown field {name!r}", param=name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            allowed = " or ".join(kind.__name__ for kind in kinds)
+            raise RequestError(f"{name} must be {allowed}, got {value!r}", param=name)
+
+
+def _prompts(prompt: Any, input_ids: Any) -> tuple[list[str], list[list[int]], bool]:
+    if (prompt is None) == (input_ids is None):
+        raise RequestError("give either text or input_ids", param="text")
+    if prompt is not None:
+        texts = [prompt] if isinstance(prompt, str) else prompt
+        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) for t in texts):
+            raise RequestError("text must be a string or a list of strings", param="text")
+        if not texts:
+            raise RequestError("text is an empty list", param="text")
+        return list(texts), [], not isinstance(prompt, str)
+    if not isinstance(input_ids, list | tuple) or not input_ids:
+        raise RequestError("input_ids must be a non-empty list", param="input_ids")
+    nested = isinstance(input_ids[0], list | tuple)
+    rows = list(input_ids) if nested else [list(input_ids)]
+    if not all(isinstance(row, list | tuple) for row in rows):
+        raise RequestError("input_ids mixes lists and integers", param="input_ids")
+    return [], [list(row) for row in rows], nested
+
+
+def _params_list(sampling_params: Any, count: int) -> list[SamplingParams]:
+    if isinstance(sampling_params, list | tuple):
+        if len(sampling_params) != count:
+            raise RequestError(
+                f"sampling_params has {len(sampling_params)} entries for {count} prompts",
+                param="sampling_params",
+            )
+        return [_params(one) for one in sampling_params]
+    return [_params(sampling_params)] * count
+
+
+def _params(value: Any) -> SamplingParams:
+    if value is None:
+        return SamplingParams()
+    if isinstance(value, SamplingParams):
+        return value
+    if not isinstance(value, Mapping):
+        raise RequestError("sampling_params must be an object", param="sampling_params")
+    return SamplingParams.from_dict(value)
+
+
+def _rids(rid: Any, count: int) -> list[str]:
+    if rid is None:
+        return [uuid.uuid4().hex for _ in range(count)]
+    if isinstance(rid, str):
+        return [rid] if count == 1 else [f"{rid}_{i}" for i in range(count)]
+    if len(rid) != count or not all(isinstance(one, str) for one in rid):
+        raise RequestError(f"rid must hold {count} strings", param="rid")
+    return list(rid)

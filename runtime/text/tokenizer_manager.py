@@ -1,0 +1,402 @@
+"""The text side of every request: checks it, tokenises it, follows it to its end, gives its text.
+
+Runs in the API process on one event loop; the scheduler is behind a ``SchedulerClient``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
+from ..ipc import SchedulerClient
+from ..messages import (
+    AbortRequest,
+    BatchOutput,
+    ControlReply,
+    ControlRequest,
+    GenerateRequest,
+    RequestOutput,
+    SchedulerReady,
+)
+from ..sampling_params import SamplingParams
+from .detokenizer import IncrementalDetokenizer
+from .generation import Generation, extend_logprobs
+from .tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+CONTROL_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateInput:
+    """One prompt, as text or as token ids, and how to continue it (see GenerateRequest)."""
+
+    text: str | None = None
+    input_ids: Sequence[int] | None = None
+    sampling_params: SamplingParams = field(default_factory=SamplingParams)
+    rid: str | None = None
+    stream: bool = False
+    return_logprob: bool = False
+    logprob_start_len: int | None = None
+    top_logprobs_num: int = 0
+    token_ids_logprob: Sequence[int] = ()
+    priority: int = 0
+    extra_key: str | None = None
+    add_special_tokens: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceLogprobs:
+    """How likely one choice continues a prompt, token by token; the lists are parallel."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+    unconditional_logprobs: list[float | None] | None
+
+
+@dataclass(slots=True)
+class _Live:
+    """A request that the scheduler is working on."""
+
+    generation: Generation
+    detokenizer: IncrementalDetokenizer
+    started: float
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+
+
+class TokenizerManager:
+    """Bookkeeping of the live requests: each ends exactly once.
+
+    Args:
+        tokenizer: of the served model.
+        max_queued: most live requests; more raise CapacityError. None for no limit.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_queued: int | None) -> None:
+        self.tokenizer = tokenizer
+        self._max_queued = max_queued
+        self._client: SchedulerClient | None = None
+        self.ready: SchedulerReady | None = None
+        self._live: dict[str, _Live] = {}
+        self._controls: dict[int, asyncio.Future[ControlReply]] = {}
+        self._control_ids = itertools.count(1)
+        self._bytes = tokenizer.token_bytes
+        self.last_message = time.monotonic()
+
+    # ------------------------------------------------------------------ the scheduler
+
+    @property
+    def is_alive(self) -> bool:
+        return self._client is not None
+
+    @property
+    def num_live(self) -> int:
+        return len(self._live)
+
+    def attach(self, client: SchedulerClient, ready: SchedulerReady) -> None:
+        """From now on requests go to this scheduler."""
+        self._client, self.ready = client, ready
+
+    def detach(self, error: Exception) -> None:
+        """The scheduler is gone: every live request ends with ``error``."""
+        self._client = None
+        for live in self._live.values():
+            live.error = error
+            live.changed.set()
+        for future in self._controls.values():
+            if not future.done():
+                future.set_exception(error)
+        self._live.clear()
+        self._controls.clear()
+
+    async def read_forever(self, client: SchedulerClient) -> None:
+        """Hand on what the scheduler says; runs until cancelled."""
+        while True:
+            for message in await client.recv():
+                self.last_message = time.monotonic()
+                if isinstance(message, BatchOutput):
+                    for output in message.outputs:
+                        self._take(output)
+                elif isinstance(message, ControlReply):
+                    future = self._controls.pop(message.id, None)
+                    if future is not None and not future.done():
+                        future.set_result(message)
+
+    def _take(self, output: RequestOutput) -> None:
+        live = self._live.get(output.rid)
+        if live is None:
+            return  # aborted by its client, who no longer listens
+        generation = live.generation
+        if output.replaced:
+            del generation.output_ids[-output.replaced :]
+        generation.output_ids += output.token_ids
+        generation.delta += live.detokenizer.add(output.token_ids, output.replaced, output.finish)
+        generation.text = live.detokenizer.text
+        generation.prompt_tokens = output.prompt_tokens
+        generation.completion_tokens = output.completion_tokens
+        generation.cached_tokens = output.cached_tokens
+        generation.forced_tokens = output.forced_tokens
+        generation.num_retractions = output.num_retractions
+        generation.input_logprobs = extend_logprobs(
+            generation.input_logprobs, output.input_logprobs
+        )
+        generation.output_logprobs = extend_logprobs(
+            generation.output_logprobs, output.output_logprobs
+        )
+        generation.warnings = output.warnings
+        if output.finish is not None:
+            generation.finish = output.finish
+            generation.e2e_latency = time.perf_counter() - live.started
+            del self._live[output.rid]
+        live.changed.set()
+
+    # ------------------------------------------------------------------ generating
+
+    async def stream(self, request: GenerateInput) -> AsyncIterator[Generation]:
+        """The request's output each time it has grown; the same object, last with ``finish`` set.
+
+        ``delta`` is what came since the last time. Leaving the iteration early, or cancelling
+        it, aborts the request.
+
+        Raises:
+            RequestError: the request is wrong, or its grammar is.
+            CapacityError: too many requests are waiting.
+            EngineDeadError: the scheduler died.
+        """
+        live = self._submit(request)
+        generation = live.generation
+        try:
+            while generation.finish is None:
+                await live.changed.wait()
+                live.changed.clear()
+                if live.error is not None:
+                    raise live.error
+                if generation.finish is not None and generation.finish.type == "abort":
+                    raise_aborted(generation)
+                yield generation
+                generation.delta = ""
+        finally:
+            if self._live.pop(generation.rid, None) is not None and self._client is not None:
+                self._client.send([AbortRequest(rid_prefix=generation.rid)])
+
+    async def generate(self, request: GenerateInput) -> Generation:
+        """The request's whole output."""
+        async for generation in self.stream(request):
+            last = generation
+        return last
+
+    async def generate_all(self, requests: Sequence[GenerateInput]) -> list[Generation]:
+        """All outputs, in order; the first error aborts the others."""
+        tasks = [asyncio.ensure_future(self.generate(request)) for request in requests]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _submit(self, request: GenerateInput) -> _Live:
+        client = self._client
+        if client is None:
+            raise EngineDeadError("the scheduler is not running; try again in some seconds")
+        if self._max_queued is not None and len(self._live) >= self._max_queued:
+            raise CapacityError(f"{len(self._live)} requests are waiting; try again later")
+        params = request.sampling_params
+        params.validate(self.tokenizer.vocab_size)
+        input_ids = self._input_ids(request)
+        rid = request.rid or uuid.uuid4().hex
+        if rid in self._live:
+            raise RequestError(f"a request with rid {rid!r} is running", param="rid")
+        detokenizer = IncrementalDetokenizer(
+            self._skipping_special if params.skip_special_tokens else self.token_text_bytes,
+            params.stop,
+            params.no_stop_trim,
+        )
+        live = _Live(
+            Generation(rid, prompt_tokens=len(input_ids)), detokenizer, time.perf_counter()
+        )
+        message = GenerateRequest(
+            rid=rid,
+            input_ids=input_ids,
+            sampling_params=params,
+            stream=request.stream,
+            return_logprob=request.return_logprob,
+            logprob_start_len=request.logprob_start_len,
+            top_logprobs_num=request.top_logprobs_num,
+            token_ids_logprob=list(request.token_ids_logprob),
+            priority=request.priority,
+            extra_key=request.extra_key,
+        )
+        self._live[rid] = live
+        client.send([message])
+        return live
+
+    def _input_ids(self, request: GenerateInput) -> list[int]:
+        assert self.ready is not None
+        if (request.text is None) == (request.input_ids is None):
+            raise RequestError("give either text or input_ids", param="text")
+        if request.input_ids is None:
+            assert request.text is not None
+            ids = self.tokenizer.encode(request.text, request.add_special_tokens)
+            param = "text"
+        else:
+            ids, param = list(request.input_ids), "input_ids"
+            for token_id in ids:
+                if type(token_id) is not int or not 0 <= token_id < self.tokenizer.vocab_size:
+                    raise RequestError(
+                        f"input_ids must be integers in [0, {self.tokenizer.vocab_size}), got "
+                        f"{token_id!r}",
+                        param=param,
+                    )
+        if not ids:
+            raise RequestError("the prompt is empty", param=param)
+        if len(ids) > self.ready.max_req_input_len:
+            raise PromptTooLongError(
+                f"the prompt has {len(ids)} tokens, and at most {self.ready.max_req_input_len} "
+                f"fit (context length {self.ready.context_len})",
+                param=param,
+            )
+        start = request.logprob_start_len
+        if start is not None and not 0 <= start <= len(ids):
+            raise RequestError(
+                f"logprob_start_len must be in [0, {len(ids)}], got {start}",
+                param="logprob_start_len",
+            )
+        return ids
+
+    # ------------------------------------------------------------------ scoring
+
+    async def score_choices(
+        self,
+        text: str,
+        choices: Sequence[str],
+        unconditional: bool = False,
+        add_special_tokens: bool = True,
+    ) -> tuple[list[ChoiceLogprobs], Generation]:
+        """Logprobs of each choice as a continuation of ``text``, over one shared prefix.
+
+        A choice's tokens are those of ``text + choice`` after the longest prefix that they share
+        with the prompt's own tokens: where a choice joins with the prompt's last token, that
+        token is part of what is scored.
+
+        Returns:
+            one entry per choice, and the prompt's own (prefill only) generation.
+        """
+        if not choices or not all(choices):
+            raise RequestError("choices must be non-empty strings", param="choices")
+        encoded = self.tokenizer.encode_batch(
+            [text, *(text + choice for choice in choices)], add_special_tokens
+        )
+        prompt, full = encoded[0], encoded[1:]
+        starts = [max(_common_prefix(prompt, ids), 1) for ids in full]
+        warm = await self.generate(_prefill(prompt[: max(min(starts), 1)], None))
+        requests = [_prefill(ids, start) for ids, start in zip(full, starts, strict=True)]
+        if unconditional:
+            requests += [_prefill(ids[start:], 0) for ids, start in zip(full, starts, strict=True)]
+        done = await self.generate_all(requests)
+        scored: list[ChoiceLogprobs] = []
+        for i, (ids, start) in enumerate(zip(full, starts, strict=True)):
+            logprobs = done[i].input_logprobs
+            assert logprobs is not None
+            values = [value for value in logprobs.values if value is not None]
+            alone = done[len(full) + i].input_logprobs if unconditional else None
+            scored.append(ChoiceLogprobs(ids[start:], values, alone.values if alone else None))
+        warm.prompt_tokens = len(prompt)
+        return scored, warm
+
+    # ------------------------------------------------------------------ the rest
+
+    def abort(self, rid_prefix: str) -> None:
+        """End the requests whose rid starts so; "" ends all."""
+        if self._client is not None:
+            self._client.send([AbortRequest(rid_prefix=rid_prefix)])
+
+    async def shutdown(self) -> None:
+        """Tell the scheduler to stop; what is still running ends with EngineDeadError."""
+        if self._client is not None:
+            await self._ask("shutdown")
+        self.detach(EngineDeadError("the engine was shut down"))
+
+    async def control(self, action: Literal["flush_cache", "stats", "ping"]) -> ControlReply:
+        """Ask the scheduler for something that is not generation."""
+        return await self._ask(action)
+
+    async def _ask(
+        self, action: Literal["flush_cache", "stats", "ping", "shutdown"]
+    ) -> ControlReply:
+        if self._client is None:
+            raise EngineDeadError("the scheduler is not running; try again in some seconds")
+        request = ControlRequest(id=next(self._control_ids), action=action)
+        future = asyncio.get_running_loop().create_future()
+        self._controls[request.id] = future
+        self._client.send([request])
+        return await asyncio.wait_for(future, CONTROL_TIMEOUT_SECONDS)
+
+    def token_texts(self, token_ids: set[int]) -> dict[int, str]:
+        """The text of single tokens, for logprobs."""
+        return {i: self.token_text_bytes(i).decode("utf-8", "replace") for i in token_ids}
+
+    def token_text_bytes(self, token_id: int) -> bytes:
+        """Bytes of a token; a special one's own spelling."""
+        data = self._bytes[token_id]
+        if data is not None:
+            return data
+        return self.tokenizer.decode([token_id], skip_special_tokens=False).encode()
+
+    def _skipping_special(self, token_id: int) -> bytes:
+        return self._bytes[token_id] or b""
+
+
+def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:
+    """The ``n`` single requests of one; a seed gives each of them another draw."""
+    params = request.sampling_params
+    if params.n == 1:
+        return [replace(request, rid=rid)]
+    return [
+        replace(
+            request,
+            rid=f"{rid}_{i}",
+            sampling_params=replace(
+                params, n=1, seed=None if params.seed is None else params.seed + i
+            ),
+        )
+        for i in range(params.n)
+    ]
+
+
+def raise_aborted(generation: Generation) -> None:
+    """An aborted request ends in an exception that says why."""
+    finish = generation.finish
+    assert finish is not None
+    raise RequestError(
+        finish.message or "the request was aborted",
+        status=finish.status_code or 500,
+        code="request_aborted" if finish.status_code == 499 else None,
+    )
+
+
+def _prefill(input_ids: list[int], logprob_start_len: int | None) -> GenerateInput:
+    """Compute a prompt's KV, and its logprobs from a position on."""
+    return GenerateInput(
+        input_ids=input_ids,
+        sampling_params=SamplingParams(max_new_tokens=0, temperature=0.0),
+        return_logprob=logprob_start_len is not None,
+        logprob_start_len=logprob_start_len,
+    )
+
+
+def _common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length
