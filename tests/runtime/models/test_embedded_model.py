@@ -49,7 +49,8 @@ def checkpoint() -> Checkpoint:
 @pytest.fixture(scope="module")
 def reference(embedded_model_path: str) -> Any:
     path = Path(embedded_model_path)
-    return AutoModelForCausalLM.from_pretrained(
+    auto_model: Any = AutoModelForCausalLM
+    return auto_model.from_pretrained(
         path.parent,
         gguf_file=path.name,
         dtype=torch.float32,
