@@ -109,6 +109,12 @@ class ModelConfig:
         """
         fields = _Fields(config)
         family = _family(config)
+        if config.get("quantization_config"):
+            method = config["quantization_config"].get("quant_method")
+            raise ModelLoadError(
+                f"config: quantization_config {method!r} is not supported; use the unquantised "
+                "model or a GGUF file"
+            )
         generation_config = generation_config or {}
         num_heads = fields.size("num_attention_heads")
         hidden_size = fields.size("hidden_size")
