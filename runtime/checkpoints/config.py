@@ -109,16 +109,11 @@ class ModelConfig:
         """
         fields = _Fields(config)
         family = _family(config)
+        _check_not_quantized(config)
         generation_config = generation_config or {}
-        num_heads = fields.size("num_attention_heads")
         hidden_size = fields.size("hidden_size")
+        num_heads, num_kv_heads = _num_heads(fields)
         head_dim = fields.size("head_dim", default=max(hidden_size // num_heads, 1))
-        num_kv_heads = fields.size("num_key_value_heads", default=num_heads)
-        if num_heads % num_kv_heads:
-            raise ModelLoadError(
-                f"config: num_attention_heads ({num_heads}) is no multiple of "
-                f"num_key_value_heads ({num_kv_heads})"
-            )
         local = _local_layers(family, fields)
         window = fields.optional("sliding_window", int)
         bias = bool(config.get("attention_bias", False))
@@ -183,6 +178,28 @@ def _family(config: Mapping[str, Any]) -> str:
             f"unknown architecture {model_type!r}; supported are {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
+
+
+def _check_not_quantized(config: Mapping[str, Any]) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method")
+        raise ModelLoadError(
+            f"config: quantization_config {method!r} is not supported; use the unquantised model "
+            "or a GGUF file"
+        )
+
+
+def _num_heads(fields: _Fields) -> tuple[int, int]:
+    """Query heads, and the key and value heads that groups of them share."""
+    num_heads = fields.size("num_attention_heads")
+    num_kv_heads = fields.size("num_key_value_heads", default=num_heads)
+    if num_heads % num_kv_heads:
+        raise ModelLoadError(
+            f"config: num_attention_heads ({num_heads}) is no multiple of "
+            f"num_key_value_heads ({num_kv_heads})"
+        )
+    return num_heads, num_kv_heads
 
 
 def _architecture(config: Mapping[str, Any]) -> str:

@@ -207,16 +207,12 @@ def _merges(ids: Mapping[str, int], priorities: list[float]) -> Iterator[tuple[s
 
     Sentencepiece joins whichever two neighbours make the best-scored token (Kudo and Richardson
     2018, section 3.2), so every way to cut a token in two known ones is a merge, ranked by the
-    token's score; of equal scores the longer left part goes first.
+    token's score; of one token's the longer left part goes first.
     """
-    ranked = [
-        (-priorities[token_id], -cut, -(len(token) - cut), token, cut)
-        for token, token_id in ids.items()
-        for cut in range(1, len(token))
-        if token[:cut] in ids and token[cut:] in ids
-    ]
-    ranked.sort(key=lambda merge: merge[:3])
-    return ((token[:cut], token[cut:]) for *_, token, cut in ranked)
+    for token in sorted(ids, key=lambda token: -priorities[ids[token]]):
+        for cut in range(len(token) - 1, 0, -1):
+            if token[:cut] in ids and token[cut:] in ids:
+                yield token[:cut], token[cut:]
 
 
 def _add_bos_and_eos(

@@ -55,7 +55,6 @@ class Tokenizer:
         self.vocab_size = settings.vocab_size
         self.eos_token_ids = settings.eos_token_ids
         added = backend.get_added_tokens_decoder()
-        self._added = {token_id: token.content for token_id, token in added.items()}
         self.special_token_ids = frozenset(i for i, token in added.items() if token.special)
         bos = settings.special_tokens.get("bos_token")
         self.bos_token_id: int | None = None if bos is None else backend.token_to_id(bos)
@@ -156,12 +155,9 @@ class Tokenizer:
         """
         to_bytes = _byte_level_bytes if _is_byte_level(self._backend) else _sentencepiece_bytes
         table: list[bytes | None] = [None] * self.vocab_size
-        for token, token_id in self._backend.get_vocab(with_added_tokens=False).items():
-            if token_id < self.vocab_size:
+        for token, token_id in self._backend.get_vocab().items():
+            if token_id < self.vocab_size and token_id not in self.special_token_ids:
                 table[token_id] = to_bytes(token)
-        for token_id, token in self._added.items():
-            if token_id < self.vocab_size:
-                table[token_id] = None if token_id in self.special_token_ids else token.encode()
         return table
 
     @property
