@@ -109,7 +109,7 @@ def run_op_by_op(ops: Ops, weights: DecoderWeights, hidden: Tensor, step: Step) 
     for layer, k_cache, v_cache in zip(weights.layers, step.k_caches, step.v_caches, strict=True):
         heads = layer.qkv(ops.rms_norm(residual, layer.attention_norm, eps))
         heads = heads.view(len(hidden), -1, HEAD_DIM)
-        split = torch.split(heads, (HEADS, KV_HEADS, KV_HEADS), dim=1)
+        split = torch.split(heads, [HEADS, KV_HEADS, KV_HEADS], dim=1)
         q, k, v = (part.contiguous() for part in split)
         if layer.q_norm is not None and layer.k_norm is not None:
             q = ops.rms_norm(q.view(-1, HEAD_DIM), layer.q_norm, eps).view(q.shape)

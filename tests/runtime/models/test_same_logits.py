@@ -81,7 +81,7 @@ def make_model(settings: dict[str, Any], folder: Path) -> PreTrainedModel:
     config = AutoConfig.for_model(**settings, attn_implementation="eager")
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
     model.save_pretrained(folder, max_shard_size="60KB")
