@@ -137,6 +137,7 @@ _SIGNATURES = {
     "rotary": "ipllllppli",
     "gated_activation": "iiplplli",
     "store_kv": "iiplplppplli",
+    "advise_huge_pages": "pl",
     "pack_panels": "pllpi",
     "linear": "ppllipli",
     "paged_attention": "ppiplpi",

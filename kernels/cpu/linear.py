@@ -15,13 +15,35 @@ from .library import LinearWeight, dtype_code
 PANEL = 32  # columns of a packed panel
 GROUP_BYTES = 4
 ALIGNMENT = 64
+HUGE_PAGE = 2 << 20
+ARENA_BYTES = 32 << 20
 
 
-def aligned_bytes(count: int) -> Tensor:
-    """A tensor of ``count`` bytes that begins at a cache line."""
-    memory = torch.empty(count + ALIGNMENT, dtype=torch.uint8)
-    start = -memory.data_ptr() % ALIGNMENT
-    return memory[start : start + count]
+class WeightArena:
+    """Memory for packed weights out of large chunks on huge pages.
+
+    A decoding step reads every weight once, so with 4 KiB pages it would miss the TLB, and the
+    hardware's prefetchers would stop, every 4 KiB.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._free = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, count: int) -> Tensor:
+        """``count`` bytes that begin at a cache line; a chunk lives as long as a part of it."""
+        rounded = -(-count // ALIGNMENT) * ALIGNMENT
+        if rounded > len(self._free):
+            self._free = self._new_chunk(max(rounded, ARENA_BYTES))
+        taken, self._free = self._free[:count], self._free[rounded:]
+        return taken
+
+    def _new_chunk(self, count: int) -> Tensor:
+        memory = torch.empty(count + HUGE_PAGE, dtype=torch.uint8)
+        start = -memory.data_ptr() % HUGE_PAGE
+        chunk = memory[start : start + count]
+        self._library.advise_huge_pages(chunk.data_ptr(), count)
+        return chunk
 
 
 class PackedLinear:
@@ -32,14 +54,16 @@ class PackedLinear:
         dtype: element type of the inputs.
     """
 
-    def __init__(self, library: ctypes.CDLL, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, arena: WeightArena, weight: Tensor, bias: Tensor | None
+    ) -> None:
         self.out_features, self.in_features = weight.shape
         self.dtype = weight.dtype
         weight = weight.contiguous()
         row_bytes = self.in_features * weight.itemsize
         self._groups = -(-row_bytes // GROUP_BYTES)
         num_panels = -(-self.out_features // PANEL)
-        self._panels = aligned_bytes(num_panels * self._groups * PANEL * GROUP_BYTES)
+        self._panels = arena.take(num_panels * self._groups * PANEL * GROUP_BYTES)
         library.pack_panels(
             weight.data_ptr(), self.out_features, row_bytes, self._panels.data_ptr(),
             torch.get_num_threads(),
@@ -77,6 +101,7 @@ class LinearPacker:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self._arena = WeightArena(library)
 
     def __call__(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        return PackedLinear(self._library, weight, bias)
+        return PackedLinear(self._library, self._arena, weight, bias)

@@ -1,5 +1,7 @@
 #include "linear.h"
 
+#include <sys/mman.h>
+
 namespace {
 
 void add_bias(f32x16* sums, long rows, const float* bias) {
@@ -32,6 +34,9 @@ void multiply_panel_of(const LinearWeight& weight, const uint32_t* x, long strid
     multiply_panel<BFloat16Kind>(x, stride, rows, data, weight.groups(), out);
   if (weight.bias != nullptr) add_bias(out, rows, weight.bias + panel * PANEL);
 }
+
+// Asks for huge pages before the memory is first touched; that they may be refused does no harm.
+EXPORT void advise_huge_pages(void* start, long bytes) { madvise(start, bytes, MADV_HUGEPAGE); }
 
 // Rearranges rows [out_features, row_bytes] into panels; what is missing at the edges becomes 0.
 EXPORT void pack_panels(const char* rows, long out_features, long row_bytes, char* panels,

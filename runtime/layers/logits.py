@@ -19,7 +19,7 @@ class LogitsHead:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """hidden [R, H] -> logits [R, V] float32, new memory."""
-        logits = self.projection(hidden).float()
+        logits = self.projection(hidden, out_dtype=torch.float32)
         if self.soft_cap is not None:
             logits = torch.tanh_(logits.div_(self.soft_cap)).mul_(self.soft_cap)
         return logits

@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 
 from sglang_lang.kernels.dispatch import Ops
+from sglang_lang.kernels.ops.decoder_stack import (
+    DecoderLayerWeights,
+    DecoderStack,
+    DecoderWeights,
+)
 from sglang_lang.kernels.ops.linear import Linear
 
 from ..checkpoints.config import ModelConfig, RopeConfig
@@ -39,6 +44,10 @@ class DecoderLayer(Protocol):
         self, update: Tensor, residual: Tensor, batch: ForwardBatch
     ) -> tuple[Tensor, Tensor]: ...
 
+    def weights(self) -> DecoderLayerWeights:
+        """The same layer as data, for kernels that run the whole stack in one call."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PreNormLayer:
@@ -56,19 +65,58 @@ class PreNormLayer:
         normed, residual = self.mlp_norm.add(self.attention(normed, batch), residual)
         return self.mlp(normed), residual
 
+    def weights(self) -> DecoderLayerWeights:
+        return layer_weights(self.attention_norm, self.attention, self.mlp_norm, self.mlp)
+
+
+def layer_weights(
+    attention_norm: RMSNorm,
+    attention: Attention,
+    mlp_norm: RMSNorm,
+    mlp: GatedMLP,
+    *,
+    after_attention_norm: RMSNorm | None = None,
+    after_mlp_norm: RMSNorm | None = None,
+) -> DecoderLayerWeights:
+    """A layer's parts as the kernels take them."""
+
+    def weight(norm: RMSNorm | None) -> Tensor | None:
+        return None if norm is None else norm.weight
+
+    return DecoderLayerWeights(
+        attention_norm=attention_norm.weight,
+        qkv=attention.qkv,
+        q_norm=weight(attention.q_norm),
+        k_norm=weight(attention.k_norm),
+        cos_sin=attention.cos_sin,
+        window=attention.window,
+        output=attention.output,
+        post_attention_norm=weight(after_attention_norm),
+        mlp_norm=mlp_norm.weight,
+        gate_up=mlp.gate_up,
+        down=mlp.down,
+        post_mlp_norm=weight(after_mlp_norm),
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """A decoder-only language model."""
+    """A decoder-only language model.
+
+    ``stack`` runs the layers and the norm in one call; None where the kernels cannot.
+    """
 
     embedding: Embedding
     layers: Sequence[DecoderLayer]
     norm: RMSNorm
     head: LogitsHead
+    stack: DecoderStack | None
 
     def forward(self, batch: ForwardBatch) -> Tensor:
         """The last hidden states [T, H] of the batch's tokens; stores their K and V."""
         residual = self.embedding(batch.input_ids)
+        if self.stack is not None:
+            return self._run_stack(self.stack, residual, batch)
         update = torch.zeros_like(residual)
         for layer in self.layers:
             update, residual = layer(update, residual, batch)
@@ -77,6 +125,20 @@ class Decoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [R, H] -> [R, V] float32, new memory."""
         return self.head(hidden)
+
+    @staticmethod
+    def _run_stack(stack: DecoderStack, embedded: Tensor, batch: ForwardBatch) -> Tensor:
+        return stack(
+            embedded,
+            batch.positions,
+            batch.out_cache_loc,
+            batch.kv_pool.k,
+            batch.kv_pool.v,
+            batch.req_to_token,
+            batch.req_pool_indices,
+            batch.seq_lens,
+            batch.query_start,
+        )
 
 
 class Parts:
@@ -110,14 +172,35 @@ class Parts:
             projection = embedding
         else:
             projection = weights.take("lm_head.weight", *shape)
+        layers = [
+            make_layer(index, weights.scope(f"model.layers.{index}"))
+            for index in range(config.num_layers)
+        ]
+        norm = self.norm(weights, "model.norm", offset=norm_offset)
         return Decoder(
             Embedding(embedding, embedding_scale),
-            [
-                make_layer(index, weights.scope(f"model.layers.{index}"))
-                for index in range(config.num_layers)
-            ],
-            self.norm(weights, "model.norm", offset=norm_offset),
+            layers,
+            norm,
             LogitsHead(merge_linear(self.ops, [projection]), config.logits_soft_cap),
+            self._stack(layers, norm),
+        )
+
+    def _stack(self, layers: Sequence[DecoderLayer], norm: RMSNorm) -> DecoderStack | None:
+        if self.ops.pack_decoder is None:
+            return None
+        config = self.config
+        return self.ops.pack_decoder(
+            DecoderWeights(
+                layers=[layer.weights() for layer in layers],
+                final_norm=norm.weight,
+                eps=norm.eps,
+                num_heads=config.num_heads,
+                num_kv_heads=config.num_kv_heads,
+                head_dim=config.head_dim,
+                scale=config.attention_scale,
+                soft_cap=None,
+                activation="silu" if config.activation == "silu" else "gelu_tanh",
+            )
         )
 
     def norm(

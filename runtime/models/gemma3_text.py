@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sglang_lang.kernels.dispatch import Ops
+from sglang_lang.kernels.ops.decoder_stack import DecoderLayerWeights
 
 from ..checkpoints.config import ModelConfig
 from ..checkpoints.weights import Weights
@@ -20,7 +21,7 @@ from ..layers.attention import Attention
 from ..layers.mlp import GatedMLP
 from ..layers.norm import RMSNorm
 from ..model_executor.forward_batch import ForwardBatch
-from .decoder import Decoder, Parts
+from .decoder import Decoder, Parts, layer_weights
 
 _NORM_OFFSET = 1.0  # norms multiply by 1 + weight
 
@@ -43,6 +44,16 @@ class SandwichNormLayer:
         attended = self.after_attention_norm(self.attention(normed, batch))
         normed, residual = self.mlp_norm.add(attended, residual)
         return self.after_mlp_norm(self.mlp(normed)), residual
+
+    def weights(self) -> DecoderLayerWeights:
+        return layer_weights(
+            self.attention_norm,
+            self.attention,
+            self.mlp_norm,
+            self.mlp,
+            after_attention_norm=self.after_attention_norm,
+            after_mlp_norm=self.after_mlp_norm,
+        )
 
 
 def build(config: ModelConfig, weights: Weights, ops: Ops) -> Decoder:
