@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from .checkpoints.checkpoint import open_checkpoint
-from .errors import RequestError
+from .errors import EngineDeadError, RequestError
 from .ipc import in_process_pair
 from .messages import SchedulerReady
 from .sampling_params import SamplingParams
@@ -200,7 +200,8 @@ class Engine:
             try:
                 scheduler.run_forever()
             except BaseException as error:
-                self._loop.call_soon_threadsafe(self._manager.detach, error)
+                dead = EngineDeadError(f"the scheduler ended: {error}")
+                self._loop.call_soon_threadsafe(self._manager.detach, dead)
                 raise
 
         thread = threading.Thread(target=run, name="scheduler", daemon=True)

@@ -99,7 +99,7 @@ def connect(args: argparse.Namespace) -> BaseBackend:
     """The server at --url, or an engine in this process on --model-path or the embedded model."""
     if args.url:
         return sgl.RuntimeEndpoint(args.url, api_key=args.api_key)
-    return sgl.Engine(model_path=args.model_path, log_level="warning")
+    return sgl.Engine(model_path=args.model_path, log_level="warning").as_backend()
 
 
 def sampling(args: argparse.Namespace) -> terminal.Sampling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -215,7 +215,7 @@ async def tokenize(request: Request) -> Response:
     context = context_of(request)
     if (body.prompt is None) == (body.messages is None):
         raise RequestError("give either prompt or messages", param="prompt")
-    tokens: list[int | list[int]]
+    tokens: Sequence[int | list[int]]
     if body.messages is not None:
         text = render_chat(context.tokenizer, body.messages, body.tools, body.add_generation_prompt)
         tokens = context.tokenizer.encode(text, add_special_tokens=False)
