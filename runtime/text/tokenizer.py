@@ -52,6 +52,9 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: TokenizerSettings) -> None:
+        # Left over from training in some files; here it would cut prompts without a word.
+        backend.no_truncation()
+        backend.no_padding()
         self._backend = backend
         self._settings = settings
         self.vocab_size = settings.vocab_size
