@@ -64,4 +64,4 @@ class PagedRunner:
         )
         with torch.inference_mode():
             logits = self.model.logits(self.model.forward(batch))
-        return list(logits.split(extend_lens))
+        return list(torch.split(logits, extend_lens))
