@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from ..derivatives import count_words, is_empty
@@ -72,7 +73,9 @@ class JsonNetwork:
 
     def _value_edges(self, formula: Formula) -> Iterator[Edge]:
         values = self._normaliser.values(formula)
-        scalars = self._spelled(values.scalars)
+        scalars = values.scalars
+        if not self._options.integer_fraction:
+            scalars = without_idle_fraction(scalars)
         if not is_empty(scalars):
             yield Edge(scalars, END)
         arrays = [target for shape in values.arrays for target in self._array_targets(shape)]
@@ -140,14 +143,6 @@ class JsonNetwork:
             tracked = plan.tracks_keys and keys not in plan.declared_keys
             yield Edge(lexeme, tuple(following), capture if tracked else None)
 
-    def _spelled(self, scalars: Node) -> Node:
-        """Scalars as they are to be written: whole numbers without a fraction, unless asked."""
-        if self._options.integer_fraction:
-            return scalars
-        if is_empty(intersect(scalars, NOT_WHOLE)):
-            return intersect(scalars, complement(WHOLE_WITH_FRACTION))
-        return scalars
-
     def _check(self, root: Formula) -> None:
         """Normalises every formula that can come up.
 
@@ -208,3 +203,11 @@ class JsonNetwork:
                     f"uniqueItems with {shape.min_items} items of too few values",
                     keyword="uniqueItems",
                 )
+
+
+@lru_cache(4096)
+def without_idle_fraction(scalars: Node) -> Node:
+    """Scalars without spellings such as ``1.0`` where all numbers are whole."""
+    if is_empty(intersect(scalars, NOT_WHOLE)):
+        return intersect(scalars, complement(WHOLE_WITH_FRACTION))
+    return scalars

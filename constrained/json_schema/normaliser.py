@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
-from ..derivatives import is_empty
+from ..derivatives import is_empty, matches
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..regex_tree import intersect
@@ -30,7 +30,7 @@ from .shapes import (
     formula_of_key,
     patterns_of,
 )
-from .string_language import STRING, exactly
+from .string_language import STRING, quoted_text
 
 MAX_TRACKED_BRANCHES = 6
 LOOKAHEAD = 2  # levels of nesting that the search for disjoint branches descends
@@ -240,10 +240,10 @@ class Normaliser:
             return True
         patterns = patterns_of(shape.groups)
         for name in shape.required:
-            key = exactly(name)
-            if shape.keys is not STRING and is_empty(intersect(shape.keys, key)):
+            key = quoted_text(name)
+            if shape.keys is not STRING and not matches(shape.keys, key):
                 return True
-            matched = frozenset(p for p in patterns if not is_empty(intersect(p, key)))
+            matched = frozenset(pattern for pattern in patterns if matches(pattern, key))
             if self._formula_empty(formula_of_key(shape.groups, name, matched), depth):
                 return True
         return False

@@ -187,8 +187,10 @@ class Values:
     objects: tuple[ObjectShape, ...] = ()
 
     def __and__(self, other: Values) -> Values:
+        if self is ANY or other is ANY:
+            return other if self is ANY else self
         return Values(
-            intersect(self.scalars, other.scalars),
+            _both_scalars(self.scalars, other.scalars),
             _bounded(a & b for a, b in product(self.arrays, other.arrays)),
             _bounded(a & b for a, b in product(self.objects, other.objects)),
         )
@@ -265,6 +267,13 @@ def _only(name: str, formula: Formula) -> PropertyGroup:
 
 def _keys_but(keys: Node) -> Node:
     return intersect(STRING, complement(keys))
+
+
+def _both_scalars(first: Node, second: Node) -> Node:
+    """The intersection; every language of scalars is within ``SCALAR``."""
+    if first is SCALAR or second is SCALAR:
+        return second if first is SCALAR else first
+    return intersect(first, second)
 
 
 def _merged(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
