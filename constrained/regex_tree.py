@@ -127,6 +127,7 @@ def _unique(kind: type[Node], *args: object) -> Node:
 
 EPSILON = _unique(Literal, b"")
 NOTHING = _unique(Alternation, frozenset())
+NOTHING.empty = True
 ANYTHING = _unique(Complement, NOTHING)
 
 

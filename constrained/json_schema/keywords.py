@@ -171,7 +171,7 @@ class KeywordReader:
             _count(schema, "minItems") or 0,
             _count(schema, "maxItems"),
             some,
-            schema.keyword("uniqueItems") is True,
+            schema.pointer if schema.keyword("uniqueItems") is True else None,
         )
 
     def _item_groups(self, schema: Subschema) -> tuple[ItemGroup, ...]:

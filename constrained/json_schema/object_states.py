@@ -10,7 +10,7 @@ from ..derivatives import count_words, is_empty, matches
 from ..errors import UnsupportedGrammarError
 from ..regex_tree import Node, complement, intersect, literal, one_of
 from .formula import FALSE, Formula, all_of
-from .shapes import ObjectShape, formula_of_key, patterns_of
+from .shapes import ObjectShape, PropertyRules
 from .states import ObjectState
 from .string_language import STRING, quoted_text
 
@@ -49,7 +49,8 @@ class ObjectPlan:
         self._watched = frozenset(
             chain(self._dependent, *(needed for needed in self._dependent.values()))
         )
-        self._patterns = (*patterns_of(shape.groups), *(some.keys for some in shape.some))
+        self._rules = PropertyRules(shape.groups)
+        self._patterns = (*self._rules.patterns, *(some.keys for some in shape.some))
         names = _declared_names(shape)
         self.declared = tuple(choice for name in names for choice in self._named(name))
         self.position = {
@@ -143,7 +144,7 @@ class ObjectPlan:
         if self.shape.keys is not STRING and not matches(self.shape.keys, key):
             return
         matched = frozenset(pattern for pattern in self._patterns if matches(pattern, key))
-        formula = formula_of_key(self.shape.groups, name, matched)
+        formula = self._rules.formula(name, matched)
         if formula != FALSE:
             yield KeyChoice(name, literal(key), formula, self._some(matched))
 
@@ -159,7 +160,7 @@ class ObjectPlan:
         for size in range(len(patterns) + 1):
             for together in combinations(patterns, size):
                 matched = frozenset(together)
-                formula = formula_of_key(self.shape.groups, None, matched)
+                formula = self._rules.formula(None, matched)
                 if formula == FALSE:
                     continue
                 apart = [complement(p) for p in patterns if p not in matched]
