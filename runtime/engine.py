@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequenc
 from concurrent.futures import Future
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .checkpoints.checkpoint import open_checkpoint
-from .errors import RequestError
+from .errors import EngineDeadError, RequestError
 from .ipc import in_process_pair
 from .messages import SchedulerReady
 from .sampling_params import SamplingParams
@@ -173,7 +173,7 @@ class Engine:
         self._scheduler_thread.join(STOP_SECONDS)
         self._stop_loop()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -200,7 +200,8 @@ class Engine:
             try:
                 scheduler.run_forever()
             except BaseException as error:
-                self._loop.call_soon_threadsafe(self._manager.detach, error)
+                dead = EngineDeadError(f"the scheduler ended: {error}")
+                self._loop.call_soon_threadsafe(self._manager.detach, dead)
                 raise
 
         thread = threading.Thread(target=run, name="scheduler", daemon=True)

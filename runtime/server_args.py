@@ -137,7 +137,9 @@ def parse_args(
         ServerArgsError: an unknown flag, or a value that is not allowed.
     """
     parser = _OneLineParser(
-        prog="python -m sglang_lang.launch_server", formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+        prog="python -m sglang_lang.launch_server",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     hints = get_type_hints(ServerArgs)
     for item in fields(ServerArgs):

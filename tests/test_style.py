@@ -25,7 +25,11 @@ MAX_FUNCTION_LINES = 60
 MAX_CLASS_LINES = 300
 
 # File, function or class -> why it may be longer than the limit.
-LONGER: dict[str, str] = {}
+LONGER = {
+    "constrained/regex_parser.py": "one recursive-descent parser, whose rules call each other",
+    "constrained/regex_parser.py:_Parser": "the same",
+    "runtime/text/tokenizer_manager.py": "the life of a request on the text side, in one place",
+}
 
 BANNED_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 BANNED_NAMES = {"eval", "exec", "print"}
@@ -36,7 +40,12 @@ BANNED_ATTRIBUTES = {
     ("np", "load"): "may read pickles",
 }
 ENVIRONMENT = {"SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"}
-PRINTING_ALLOWED = {"sglang_lang/cli.py", "sglang_lang/terminal.py"}
+PRINTING_ALLOWED = {
+    "sglang_lang/cli.py",
+    "sglang_lang/launch_server.py",
+    "sglang_lang/terminal.py",
+    "runtime/launch_server.py",
+}
 
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 MUTABLE_CALLS = {"list", "dict", "set", "defaultdict", "deque", "OrderedDict", "Counter"}

@@ -92,46 +92,70 @@ struct CacheRows {
   const Element* operator[](long i) const { return cache + slots[i] * slot_stride; }
 };
 
+// Asks for the rows of up to a panel of tokens that are needed soon; they may lie anywhere, so the
+// hardware cannot foresee them. Into the second-level cache, which waits for more lines at once.
+template <class Element>
+INLINE void prefetch_rows(const CacheRows<Element>& rows, long tokens, long width) {
+  for (long i = 0; i < std::min<long>(PANEL, tokens); i++)
+    for (long byte = 0; byte < width * long(sizeof(Element)); byte += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(rows[i]) + byte, 0, 2);
+}
+
 // Up to 32 keys become the columns of a panel along the head's channels; missing keys become 0.
 template <class Kind>
 void pack_keys(const CacheRows<typename Kind::Element>& rows, long keys, long head_dim, char* panel) {
-  long groups = (head_dim + Kind::PER_GROUP - 1) / Kind::PER_GROUP;
-  for (int half = 0; half < 2; half++)
-    for (long g = 0; g < groups; g += LANES) {
-      long bytes = head_dim * sizeof(typename Kind::Element) - g * GROUP_BYTES;
-      u32x16 block[LANES] = {};
-      for (int i = 0; i < LANES && half * LANES + i < keys; i++) {
-        const char* key = reinterpret_cast<const char*>(rows[half * LANES + i]) + g * GROUP_BYTES;
-        block[i] = bytes >= 64 ? load_as<u32x16>(key) : load_bytes(key, bytes);
-      }
+  long row_bytes = head_dim * sizeof(typename Kind::Element);
+  for (int half = 0; half < 2; half++, panel += 64) {
+    const char* row[LANES];
+    int present = int(std::max(0L, std::min<long>(LANES, keys - half * LANES)));
+    for (int i = 0; i < present; i++) row[i] = reinterpret_cast<const char*>(rows[half * LANES + i]);
+    for (long offset = 0; offset < row_bytes; offset += 64) {
+      u32x16 block[LANES];
+      if (present == LANES && row_bytes - offset >= 64)
+        for (int i = 0; i < LANES; i++) block[i] = load_as<u32x16>(row[i] + offset);
+      else
+        for (int i = 0; i < LANES; i++)
+          block[i] = i < present ? load_bytes(row[i] + offset, std::min(64L, row_bytes - offset))
+                                 : u32x16{};
       transpose(block);
-      for (int i = 0; i < LANES && g + i < groups; i++)
-        store_as(panel + (g + i) * PANEL_ROW + half * 64, block[i]);
+      long groups = std::min<long>(LANES, (row_bytes - offset + GROUP_BYTES - 1) / GROUP_BYTES);
+      for (int g = 0; g < groups; g++)
+        store_as(panel + (offset / GROUP_BYTES + g) * PANEL_ROW, block[g]);
     }
+  }
 }
 
 // Channels [column, column + 32) of the values become a panel along the keys.
 void pack_values(Float32Kind, const CacheRows<float>& rows, long keys, long column, long head_dim,
                  char* panel) {
-  for (long i = 0; i < keys; i++, panel += PANEL_ROW)
-    for (int half = 0; half < 2; half++) {
-      long left = head_dim - column - half * LANES;
-      const float* value = rows[i] + column + half * LANES;
-      store_as(panel + half * 64, left >= LANES ? load(value) : load_part(value, left > 0 ? left : 0));
-    }
+  long bytes = std::min<long>(PANEL, head_dim - column) * sizeof(float);
+  if (bytes < PANEL_ROW) std::memset(panel, 0, keys * PANEL_ROW);
+  for (long i = 0; i < keys; i++) std::memcpy(panel + i * PANEL_ROW, rows[i] + column, bytes);
+}
+
+INLINE u16x32 load_channels(const bf16* row, long channels) {
+  u16x32 v{};
+  std::memcpy(&v, row, channels * sizeof(bf16));
+  return v;
 }
 
 void pack_values(BFloat16Kind, const CacheRows<bf16>& rows, long keys, long column, long head_dim,
                  char* panel) {
-  for (long i = 0; i < keys; i += 2, panel += PANEL_ROW)
-    for (int half = 0; half < 2; half++) {
-      long left = head_dim - column - half * LANES;
-      int lanes = left >= LANES ? LANES : left > 0 ? int(left) : 0;
-      long offset = column + half * LANES;
-      u32x16 even = (u32x16)load_lanes(rows[i] + offset, lanes);
-      u32x16 odd = i + 1 < keys ? (u32x16)load_lanes(rows[i + 1] + offset, lanes) : u32x16{};
-      store_as(panel + half * 64, (even >> 16) | odd);
+  const u16x32 low = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  bool whole = head_dim - column >= PANEL;
+  long channels = whole ? PANEL : head_dim - column;
+  for (long i = 0; i < keys; i += 2, panel += PANEL_ROW) {
+    const bf16* row = rows[i] + column;
+    u16x32 even = whole ? load_as<u16x32>(row) : load_channels(row, channels);
+    u16x32 odd{};
+    if (i + 1 < keys) {
+      row = rows[i + 1] + column;
+      odd = whole ? load_as<u16x32>(row) : load_channels(row, channels);
     }
+    store_as(panel, __builtin_shuffle(even, odd, low));
+    store_as(panel + 64, __builtin_shuffle(even, odd, low + 16));
+  }
 }
 
 // A tile of queries of one request under one KV head, and everything its inner loops need.
@@ -218,11 +242,19 @@ class TileAttention {
     scores_ = scratch<f32x16>(SCRATCH_SCORES, BLOCK / LANES * rows_);
     auto queries = reinterpret_cast<const uint32_t*>(queries_);
     for (long first = 0; first < keys; first += PANEL) {
+      prefetch(block + first);
       pack_keys<Kind>(cache_rows(layer_.k_cache, block + first), std::min<long>(PANEL, keys - first),
                       layer_.head_dim, packed);
       multiply_panel<Kind>(queries, groups_, rows_, packed, groups_,
                            scores_ + first / PANEL * rows_ * 2);
     }
+  }
+
+  // The values that belong to the panel of keys at hand, and the next panel of keys.
+  void prefetch(long key) const {
+    prefetch_rows(cache_rows(layer_.v_cache, key), end_key() - key, layer_.head_dim);
+    prefetch_rows(cache_rows(layer_.k_cache, key + PANEL), end_key() - key - PANEL,
+                  layer_.head_dim);
   }
 
   // Turns a row's scores into weights relative to its largest score so far, and returns what its
@@ -301,28 +333,34 @@ long partial_stride(const AttentionLayer& layer) {
 }
 
 template <class Kind, class T>
+void run_tile(const AttentionBatch& batch, const AttentionLayer& layer,
+              const AttentionTile& description, const T* q, long q_stride, T* out) {
+  TileAttention<Kind, T> tile(batch, layer, description);
+  tile.load_queries(q, q_stride);
+  long stride = partial_stride(layer);
+  float* memory = scratch<float>(SCRATCH_SPLITS, 2 * stride);
+  Partial total{memory, tile.rows(), tile.width()};
+  Partial next{memory + stride, tile.rows(), tile.width()};
+  tile.run_split(tile.first_split(), total);
+  for (long split = tile.first_split() + 1; split < tile.end_split(); split++) {
+    tile.run_split(split, next);
+    merge(total, next);
+  }
+  tile.write(total, out);
+}
+
+template <class Kind, class T>
 void attend_kind(Team& team, const AttentionPlan& plan, const AttentionLayer& layer, const T* q,
                  long q_stride, T* out, float* partials) {
   const auto& tiles = plan.tiles();
-  long stride = partial_stride(layer);
-
   if (!plan.shares_keys()) {
     team.share(long(tiles.size()), 1, [&](long i, long) {
-      TileAttention<Kind, T> tile(plan.batch(), layer, tiles[i]);
-      tile.load_queries(q, q_stride);
-      float* memory = scratch<float>(SCRATCH_SPLITS, 2 * stride);
-      Partial total{memory, tile.rows(), tile.width()};
-      Partial next{memory + stride, tile.rows(), tile.width()};
-      tile.run_split(tile.first_split(), total);
-      for (long split = tile.first_split() + 1; split < tile.end_split(); split++) {
-        tile.run_split(split, next);
-        merge(total, next);
-      }
-      tile.write(total, out);
+      run_tile<Kind>(plan.batch(), layer, tiles[i], q, q_stride, out);
     });
     return;
   }
 
+  long stride = partial_stride(layer);
   auto partial_at = [&](const TileAttention<Kind, T>& tile, long i, long split) {
     return Partial{partials + (i * plan.splits() + split) * stride, tile.rows(), tile.width()};
   };

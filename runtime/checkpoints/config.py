@@ -16,6 +16,7 @@ Activation = Literal["silu", "gelu_tanh"]
 _Number = TypeVar("_Number", int, float)
 RopeKind = Literal["default", "linear", "dynamic", "llama3", "yarn", "factors"]
 
+_MAX_LAYERS = 10_000
 # model_type of a checkpoint -> the file of runtime/models/ that defines it
 FAMILIES = {
     "llama": "llama",
@@ -109,16 +110,11 @@ class ModelConfig:
         """
         fields = _Fields(config)
         family = _family(config)
+        _check_not_quantized(config)
         generation_config = generation_config or {}
-        num_heads = fields.size("num_attention_heads")
         hidden_size = fields.size("hidden_size")
+        num_heads, num_kv_heads = _num_heads(fields)
         head_dim = fields.size("head_dim", default=max(hidden_size // num_heads, 1))
-        num_kv_heads = fields.size("num_key_value_heads", default=num_heads)
-        if num_heads % num_kv_heads:
-            raise ModelLoadError(
-                f"config: num_attention_heads ({num_heads}) is no multiple of "
-                f"num_key_value_heads ({num_kv_heads})"
-            )
         local = _local_layers(family, fields)
         window = fields.optional("sliding_window", int)
         bias = bool(config.get("attention_bias", False))
@@ -157,12 +153,14 @@ class _Fields:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
 
-    def size(self, name: str, default: int | None = None) -> int:
+    def size(self, name: str, default: int | None = None, most: int = 2**31 - 1) -> int:
         value = self.config.get(name)
         if value is None:
             value = default
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
-            raise ModelLoadError(f"config: {name} must be a positive integer, got {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+            raise ModelLoadError(
+                f"config: {name} must be an integer between 1 and {most}, got {value!r}"
+            )
         return value
 
     def number(self, name: str, default: float) -> float:
@@ -173,7 +171,11 @@ class _Fields:
 
     def optional(self, name: str, kind: type[_Number]) -> _Number | None:
         value = self.config.get(name)
-        return None if value is None else kind(value)
+        if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ModelLoadError(f"config: {name} must be a number, got {value!r}")
+        return kind(value)
 
 
 def _family(config: Mapping[str, Any]) -> str:
@@ -183,6 +185,28 @@ def _family(config: Mapping[str, Any]) -> str:
             f"unknown architecture {model_type!r}; supported are {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
+
+
+def _check_not_quantized(config: Mapping[str, Any]) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method")
+        raise ModelLoadError(
+            f"config: quantization_config {method!r} is not supported; use the unquantised model "
+            "or a GGUF file"
+        )
+
+
+def _num_heads(fields: _Fields) -> tuple[int, int]:
+    """Query heads, and the key and value heads that groups of them share."""
+    num_heads = fields.size("num_attention_heads")
+    num_kv_heads = fields.size("num_key_value_heads", default=num_heads)
+    if num_heads % num_kv_heads:
+        raise ModelLoadError(
+            f"config: num_attention_heads ({num_heads}) is no multiple of "
+            f"num_key_value_heads ({num_kv_heads})"
+        )
+    return num_heads, num_kv_heads
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
@@ -209,7 +233,7 @@ def _dtype(config: Mapping[str, Any]) -> str:
 def _local_layers(family: str, fields: _Fields) -> list[bool]:
     """For each layer, whether it attends within the sliding window only."""
     config = fields.config
-    num_layers = fields.size("num_hidden_layers")
+    num_layers = fields.size("num_hidden_layers", most=_MAX_LAYERS)
     layer_types = config.get("layer_types")
     if layer_types is not None:
         if len(layer_types) != num_layers:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .gguf_file import BlockFormat
 
+_CHUNK_VALUES = 1 << 18  # at a time: the float32 values between stay in the processor's cache
 _FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -36,7 +37,13 @@ def dequantize(raw: npt.NDArray[np.uint8], block: BlockFormat, dtype: torch.dtyp
     unpack = _BLOCKS.get(block.name)
     if unpack is None:
         return _by_gguf_package(raw, block).to(dtype)
-    return unpack(data.view(-1, block.nbytes)).to(dtype).view(-1)
+    blocks = data.view(-1, block.nbytes)
+    values = torch.empty(len(blocks), block.elements, dtype=dtype)
+    step = _CHUNK_VALUES // block.elements
+    for start in range(0, len(blocks), step):
+        chunk = unpack(blocks[start : start + step])
+        values[start : start + step] = chunk.view(-1, block.elements)
+    return values.view(-1)
 
 
 # Each function below takes blocks [N, nbytes] uint8 and returns their values, N major, float32.

@@ -54,6 +54,8 @@ def _weight_files(folder: Path) -> list[Path]:
     index = _read_json(folder / "model.safetensors.index.json")
     if index is not None:
         files = sorted({folder / name for name in index.get("weight_map", {}).values()})
+    elif (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
     else:
         files = sorted(folder.glob("*.safetensors"))
     if not files:

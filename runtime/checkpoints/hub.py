@@ -9,6 +9,7 @@ from ..errors import ModelLoadError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WANTED = ["*.safetensors", "*.json", "*.jinja"]
+_UNWANTED = ["consolidated*", "original/*"]  # the same weights under the authors' own names
 
 
 def fetch_from_hub(repo_id: str) -> Path:
@@ -22,7 +23,7 @@ def fetch_from_hub(repo_id: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=_WANTED))
+        return Path(snapshot_download(repo_id, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(

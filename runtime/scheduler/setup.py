@@ -83,7 +83,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
 
     context_len = min(args.context_length or config.context_len, config.context_len)
     kv_pool, num_slots = _kv_pool(args, config, context_len, device)
-    assert args.max_running_requests is not None and args.chunked_prefill_size is not None
+    assert args.max_running_requests is not None
     req_pool = ReqToTokenPool(args.max_running_requests, context_len, device)
     allocator = TokenAllocator(num_slots, args.page_size)
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator))
@@ -93,13 +93,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
         port=port,
         runner=ModelRunner(model, ops, kv_pool, req_pool, device),
         kv=kv,
-        planner=Planner(
-            kv,
-            SchedulePolicy(args.schedule_policy, kv),
-            args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
-            args.max_running_requests,
-            args.schedule_conservativeness,
-        ),
+        planner=_planner(args, kv, context_len),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=ResultProcessor(
             eos_token_ids,
@@ -114,13 +108,30 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
         random_seed=args.random_seed,
     )
     times.mark("scheduler")
-    return scheduler, SchedulerReady(
+    return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
+
+
+def _ready(
+    context_len: int, num_slots: int, max_running_requests: int, times: LoadTimes
+) -> SchedulerReady:
+    return SchedulerReady(
         pid=0,
-        max_total_num_tokens=allocator.available(),
-        max_running_requests=args.max_running_requests,
-        max_req_input_len=min(context_len, allocator.available()) - 1,
+        max_total_num_tokens=num_slots,
+        max_running_requests=max_running_requests,
+        max_req_input_len=min(context_len, num_slots) - 1,
         context_len=context_len,
         load_seconds=times.seconds,
+    )
+
+
+def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
+    assert args.max_running_requests is not None and args.chunked_prefill_size is not None
+    return Planner(
+        kv,
+        SchedulePolicy(args.schedule_policy, kv),
+        args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
+        args.max_running_requests,
+        args.schedule_conservativeness,
     )
 
 

@@ -33,12 +33,14 @@ class TokenizerSettings:
         special_tokens: text of ``bos_token``, ``eos_token``, ..., for the chat template.
         chat_templates: Jinja text by name; "default" is the usual one, "tool_use" the one to
             take when the request brings tools.
+        unused_token_ids: fill the vocabulary up and stand for no text.
     """
 
     vocab_size: int
     eos_token_ids: tuple[int, ...] = ()
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     chat_templates: Mapping[str, str] = field(default_factory=dict)
+    unused_token_ids: frozenset[int] = frozenset()
 
 
 class Tokenizer:
@@ -50,12 +52,14 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: TokenizerSettings) -> None:
+        # Left over from training in some files; here it would cut prompts without a word.
+        backend.no_truncation()
+        backend.no_padding()
         self._backend = backend
         self._settings = settings
         self.vocab_size = settings.vocab_size
         self.eos_token_ids = settings.eos_token_ids
         added = backend.get_added_tokens_decoder()
-        self._added = {token_id: token.content for token_id, token in added.items()}
         self.special_token_ids = frozenset(i for i, token in added.items() if token.special)
         bos = settings.special_tokens.get("bos_token")
         self.bos_token_id: int | None = None if bos is None else backend.token_to_id(bos)
@@ -151,17 +155,15 @@ class Tokenizer:
     def token_bytes(self) -> list[bytes | None]:
         """The exact bytes each id stands for [vocab_size].
 
-        None for special tokens and for padding rows. A sentencepiece ``▁`` is the space it stands
-        for, also at the start of a text, where ``decode`` drops it.
+        None for special and unused tokens and for padding rows. A sentencepiece ``▁`` is the
+        space it stands for, also at the start of a text, where ``decode`` drops it.
         """
         to_bytes = _byte_level_bytes if _is_byte_level(self._backend) else _sentencepiece_bytes
         table: list[bytes | None] = [None] * self.vocab_size
-        for token, token_id in self._backend.get_vocab(with_added_tokens=False).items():
-            if token_id < self.vocab_size:
+        without = self.special_token_ids | self._settings.unused_token_ids
+        for token, token_id in self._backend.get_vocab().items():
+            if token_id < self.vocab_size and token_id not in without:
                 table[token_id] = to_bytes(token)
-        for token_id, token in self._added.items():
-            if token_id < self.vocab_size:
-                table[token_id] = None if token_id in self.special_token_ids else token.encode()
         return table
 
     @property

@@ -340,6 +340,13 @@ class TokenizerManager:
         self._client.send([request])
         return await asyncio.wait_for(future, CONTROL_TIMEOUT_SECONDS)
 
+    def room_after(self, prompt_len: int) -> int:
+        """Output tokens that a prompt of this length leaves room for, at least 1."""
+        if self.ready is None:
+            return 1
+        most = min(self.ready.context_len, self.ready.max_total_num_tokens)
+        return max(most - prompt_len, 1)
+
     def token_texts(self, token_ids: set[int]) -> dict[int, str]:
         """The text of single tokens, for logprobs."""
         return {i: self.token_text_bytes(i).decode("utf-8", "replace") for i in token_ids}

@@ -46,6 +46,15 @@ def test_shards_are_read(folder: Path) -> None:
     assert source.read("a", (2, 3)).tolist() == [[1.0] * 3] * 2
 
 
+def test_the_authors_own_copy_of_the_weights_is_not_read(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").unlink()
+    for shard in folder.glob("*.safetensors"):
+        shard.unlink()
+    save_file({"a": torch.ones(1)}, folder / "model.safetensors")
+    save_file({"tok_embeddings": torch.ones(1)}, folder / "consolidated.safetensors")
+    assert open_checkpoint(str(folder)).weights(torch.float32).names() == {"a"}
+
+
 def test_embedded_model(embedded_model_path: str) -> None:
     checkpoint = open_checkpoint(None)
     assert checkpoint.name == "SmolLM2-135M-Instruct.Q4_1"

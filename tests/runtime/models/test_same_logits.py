@@ -89,13 +89,15 @@ def make_model(settings: dict[str, Any], folder: Path) -> Any:
     return model
 
 
+@pytest.mark.filterwarnings("ignore:the CPU kernels cannot be built")
+@pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize("name", MODELS)
-def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
+def test_logits_equal_transformers(name: str, backend: str, tmp_path: Path) -> None:
     reference = make_model(MODELS[name], tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     checkpoint = open_checkpoint(str(tmp_path))
     device = torch.device("cpu")
-    model = load_model(checkpoint, load_ops(device, "reference"), torch.float32, device)
+    model = load_model(checkpoint, load_ops(device, backend), torch.float32, device)
     runner = PagedRunner(model, checkpoint.config, torch.float32, len(PROMPTS))
 
     logits = runner.extend(PROMPTS)  # two prompts in one batch

@@ -1,0 +1,63 @@
+"""Starts the server: the scheduler process first, then HTTP in this process."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from .checkpoints.checkpoint import open_checkpoint
+from .errors import SGLangError
+from .server.supervisor import SchedulerProcess
+from .server_args import ServerArgs, parse_args, resolve
+from .text.chat import load_tokenizer
+from .text.tokenizer_manager import TokenizerManager
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; a mistake of the user's is one line on stderr and exit status 2."""
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        args = resolve(parse_args(sys.argv[1:] if argv is None else argv))
+        logging.basicConfig(
+            level=args.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+        launch_server(args)
+    except SGLangError as error:
+        print(f"sglang-lang: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM is the ordinary way to stop; uvicorn raises it again once requests are drained."""
+    raise SystemExit(0)
+
+
+def launch_server(args: ServerArgs) -> None:
+    """Serve until SIGTERM or SIGINT; running requests may finish first.
+
+    Args:
+        args: resolved arguments.
+
+    Raises:
+        SGLangError: it cannot start; the message names the flag or the file.
+    """
+    checkpoint = open_checkpoint(args.model_path, args.load_format)
+    # The scheduler takes longest to start, so it goes first; this process imports the web stack
+    # and builds the tokenizer meanwhile.
+    scheduler = SchedulerProcess(args)
+    try:
+        from .server.serve import serve
+
+        manager = TokenizerManager(load_tokenizer(checkpoint, args), args.max_queued_requests)
+        name = args.served_model_name or checkpoint.name
+        serve(args, manager, checkpoint.config, name, scheduler)
+    finally:
+        if scheduler.process.poll() is None:
+            scheduler.process.kill()

@@ -1,0 +1,44 @@
+"""Request bodies to typed structs, with errors that name the field."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+from fastapi import Request
+
+from ..errors import RequestError
+
+S = TypeVar("S", bound=msgspec.Struct)
+MAX_BODY_BYTES = 64 << 20
+_PATH = re.compile(r" - at `\$\.?([^`]*)`")
+
+
+async def read(request: Request, kind: type[S]) -> S:
+    """Decode the body.
+
+    Raises:
+        RequestError: 413 for a body that is too large, 400 naming the field for one that is wrong.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise RequestError(f"the body is larger than {MAX_BODY_BYTES} bytes", status=413)
+        chunks.append(chunk)
+    try:
+        return msgspec.json.decode(b"".join(chunks), type=kind)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        path = _PATH.search(message)
+        field = path[1] if path else _quoted_field(message)
+        raise RequestError(message.replace("`$.", "`"), param=field or None) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"the body is not valid JSON: {error}") from error
+
+
+def _quoted_field(message: str) -> str | None:
+    quoted = re.search(r"field `([^`]*)`", message)
+    return quoted[1] if quoted else None

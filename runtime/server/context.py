@@ -1,0 +1,58 @@
+"""What every route needs: arguments, tokenizer manager, the model's name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+
+from ..checkpoints.config import ModelConfig
+from ..errors import RequestError
+from ..server_args import ServerArgs
+from ..text.tokenizer import Tokenizer
+from ..text.tokenizer_manager import TokenizerManager
+
+
+@dataclass(slots=True)
+class ServerContext:
+    args: ServerArgs
+    manager: TokenizerManager
+    config: ModelConfig
+    model_name: str
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.manager.tokenizer
+
+    @property
+    def max_model_len(self) -> int:
+        ready = self.manager.ready
+        return ready.context_len if ready is not None else self.config.context_len
+
+    def check_model(self, name: str | None) -> None:
+        """404 for a model that is not served; None, "" and ``default`` mean the served one."""
+        if name and name not in (self.model_name, "default"):
+            raise RequestError(
+                f"the model {name!r} does not exist; this server has {self.model_name!r}",
+                param="model",
+                status=404,
+                code="model_not_found",
+            )
+
+    def model_card(self) -> dict[str, Any]:
+        return {
+            "id": self.model_name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "sglang-lang",
+            "root": self.args.model_path or self.model_name,
+            "max_model_len": self.max_model_len,
+        }
+
+
+def context_of(request: Request) -> ServerContext:
+    context: ServerContext = request.app.state.context
+    return context

@@ -1,0 +1,105 @@
+"""Runs the HTTP application until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..checkpoints.config import ModelConfig
+from ..errors import SGLangError
+from ..sampling_params import SamplingParams
+from ..server_args import ServerArgs
+from ..text.tokenizer_manager import GenerateInput, TokenizerManager
+from .app import create_app
+from .context import ServerContext
+from .supervisor import SchedulerProcess, Supervisor
+
+logger = logging.getLogger(__name__)
+
+GRACEFUL_SECONDS = 30  # that running requests have after SIGTERM
+BACKLOG = 4096
+
+
+def serve(
+    args: ServerArgs,
+    manager: TokenizerManager,
+    config: ModelConfig,
+    model_name: str,
+    scheduler: SchedulerProcess,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        args: resolved arguments.
+        manager: follows the requests.
+        config: of the served model.
+        model_name: its name over HTTP.
+        scheduler: the process that is starting already.
+
+    Raises:
+        SGLangError: the scheduler cannot start.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        supervisor = Supervisor(args, manager, scheduler)
+        try:
+            runner.run(_start(args, manager, supervisor))
+            context = ServerContext(args, manager, config, model_name)
+            runner.run(_listen(args, context, supervisor))
+        finally:
+            runner.run(supervisor.stop())
+
+
+async def _start(args: ServerArgs, manager: TokenizerManager, supervisor: Supervisor) -> None:
+    ready = await supervisor.first_ready()
+    logger.info(
+        "scheduler ready: %d KV slots, context %d, loaded in %s",
+        ready.max_total_num_tokens,
+        ready.context_len,
+        {phase: round(seconds, 2) for phase, seconds in ready.load_seconds.items()},
+    )
+
+
+async def _listen(args: ServerArgs, context: ServerContext, supervisor: Supervisor) -> None:
+    @asynccontextmanager
+    async def beside(app: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.ensure_future(supervisor.run_forever())
+        if not args.skip_server_warmup:
+            await _warm_up(context.manager)
+        yield
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    config = uvicorn.Config(
+        create_app(context, beside),
+        host=args.host,
+        port=args.port,
+        log_level=args.log_level,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
+    await uvicorn.Server(config).serve()
+
+
+async def _warm_up(manager: TokenizerManager) -> None:
+    """The first request pays for lazy initialisation; let it be nobody's."""
+    params = SamplingParams(max_new_tokens=2, temperature=0.0, ignore_eos=True)
+    probe = GenerateInput(input_ids=[0] * 8, sampling_params=params, extra_key="warm-up")
+    try:
+        await manager.generate(probe)
+    except SGLangError as error:
+        logger.warning("the warm-up request failed: %s", error)
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop

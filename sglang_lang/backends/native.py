@@ -1,0 +1,128 @@
+"""What the runtime's two faces, HTTP and in-process, have in common: SGLang's native requests."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from ..choices import ChoiceScores, ChoicesDecision, ChoicesMethod
+from ..errors import BackendError
+from ..ir import GenOptions
+from .base import BaseBackend, Completion, Prompt
+
+_SAMPLING_NAMES = {
+    "max_tokens": "max_new_tokens",
+    "min_tokens": "min_new_tokens",
+    "n": "n",
+    "stop_token_ids": "stop_token_ids",
+    "stop_regex": "stop_regex",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "repetition_penalty": "repetition_penalty",
+    "seed": "seed",
+    "ignore_eos": "ignore_eos",
+    "regex": "regex",
+    "json_schema": "json_schema",
+    "ebnf": "ebnf",
+    "structural_tag": "structural_tag",
+}
+_REQUEST_NAMES = (
+    "return_logprob",
+    "logprob_start_len",
+    "top_logprobs_num",
+    "return_text_in_logprobs",
+)
+
+
+def sampling_params(prompt: Prompt, options: GenOptions) -> dict[str, Any]:
+    """The options as ``sampling_params`` of a native request."""
+    params = {
+        wire: value
+        for name, wire in _SAMPLING_NAMES.items()
+        if (value := getattr(options, name)) is not None
+    }
+    if stops := [*options.stops(), *prompt.stops]:
+        params["stop"] = stops
+    if options.logit_bias:
+        params["logit_bias"] = {str(i): bias for i, bias in options.logit_bias.items()}
+    return params
+
+
+class NativeBackend(BaseBackend):
+    """A runtime; how requests reach it is the subclass's."""
+
+    @abstractmethod
+    async def _generate(self, request: dict[str, Any]) -> Any: ...
+
+    @abstractmethod
+    def _stream(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]: ...
+
+    @abstractmethod
+    async def _score_choices(self, request: dict[str, Any]) -> dict[str, Any]: ...
+
+    @abstractmethod
+    async def _render(self, request: dict[str, Any]) -> str: ...
+
+    async def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], open_role: str | None
+    ) -> str:
+        if self.chat_template is not None:
+            return self.chat_template.render(messages, open_role)
+        turns = [dict(message) for message in messages]
+        if open_role is None or open_role == "assistant":
+            generation = open_role == "assistant"
+            return await self._render({"messages": turns, "add_generation_prompt": generation})
+        turns.append({"role": open_role, "content": ""})
+        return await self._render({"messages": turns, "continue_final_message": True})
+
+    async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
+        response = await self._generate(self._request(prompt, options))
+        several = response if isinstance(response, list) else [response]
+        return [Completion(one["text"], one["meta_info"]) for one in several]
+
+    async def generate_stream(
+        self, prompt: Prompt, options: GenOptions
+    ) -> AsyncIterator[Completion]:
+        told = 0
+        async for response in self._stream(self._request(prompt, options)):
+            text = response["text"]
+            yield Completion(text[told:], response["meta_info"])
+            told = len(text)
+
+    async def select(
+        self, prompt: Prompt, choices: Sequence[str], method: ChoicesMethod, temperature: float
+    ) -> ChoicesDecision:
+        if temperature > 1e-5:
+            raise BackendError(
+                f"select decides by likelihood; temperature must be 0: {temperature}"
+            )
+        response = await self._score_choices(
+            {
+                "text": prompt.text,
+                "choices": list(choices),
+                "unconditional": method.needs_unconditional,
+                "add_special_tokens": not prompt.is_chat,
+            }
+        )
+        decision = method(choices, [ChoiceScores(**entry) for entry in response["choices"]])
+        decision.meta_info.update(response["meta_info"])
+        return decision
+
+    async def warm(self, prompt: Prompt) -> None:
+        await self._generate(self._request(prompt, GenOptions(max_tokens=0, temperature=0.0)))
+
+    def _request(self, prompt: Prompt, options: GenOptions) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            name: value for name in _REQUEST_NAMES if (value := getattr(options, name)) is not None
+        }
+        request["text"] = prompt.text
+        request["add_special_tokens"] = not prompt.is_chat
+        request["sampling_params"] = sampling_params(prompt, options)
+        for media in prompt.media:
+            request.setdefault(f"{media.kind}_data", []).append(str(media.source))
+        return request

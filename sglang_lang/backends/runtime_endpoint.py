@@ -1,0 +1,139 @@
+"""A runtime behind a URL."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from ..background import wait_for
+from ..chat_template import ChatTemplate, get_chat_template, guess_chat_template
+from ..errors import BackendError
+from .native import NativeBackend
+
+CONNECT_SECONDS = 10.0
+# A generation may take long; between two bytes of an answer this is the most.
+READ_SECONDS = 600.0
+MAX_CONNECTIONS = 1000
+
+
+class RuntimeEndpoint(NativeBackend):
+    """Programs run on the server at ``base_url``.
+
+    Args:
+        base_url: such as ``http://127.0.0.1:30000``.
+        api_key: sent as a bearer token.
+        verify: False, or a file of certificates, for TLS.
+        chat_template_name: a template of the registry instead of the model's own.
+
+    Raises:
+        BackendError: no runtime answers there.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        verify: bool | str | None = None,
+        chat_template_name: str | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._client = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            verify=True if verify is None else verify,
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+        )
+        self.model_info: dict[str, Any] = wait_for(self._json("GET", "/get_model_info"))
+        self._template = self._fallback_template(chat_template_name)
+
+    def _fallback_template(self, name: str | None) -> ChatTemplate | None:
+        if name is not None:
+            return get_chat_template(name)
+        if self.model_info.get("has_chat_template", False):
+            return None
+        template = guess_chat_template(str(self.model_info.get("model_path", "")))
+        warnings.warn(
+            f"{self.base_url} does not tell its chat template; using {template.name!r}",
+            stacklevel=3,
+        )
+        return template
+
+    @property
+    def model_name(self) -> str:
+        return str(self.model_info.get("served_model_name") or self.model_info.get("model_path"))
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        return self._template
+
+    async def _generate(self, request: dict[str, Any]) -> Any:
+        return await self._json("POST", "/generate", request)
+
+    async def _stream(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        body = {**request, "stream": True}
+        try:
+            async with self._client.stream("POST", "/generate", json=body) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _refusal(response)
+                async for line in response.aiter_lines():
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
+                        yield _event(json.loads(line[6:]))
+        except httpx.TransportError as error:
+            raise BackendError(f"{self.base_url} broke off: {error!r}") from error
+        raise BackendError(f"{self.base_url} ended a stream before its end")
+
+    async def _score_choices(self, request: dict[str, Any]) -> dict[str, Any]:
+        scored: dict[str, Any] = await self._json("POST", "/score_choices", request)
+        return scored
+
+    async def _render(self, request: dict[str, Any]) -> str:
+        return str((await self._json("POST", "/render_chat", request))["text"])
+
+    def flush_cache(self) -> None:
+        wait_for(self._send("POST", "/flush_cache", None))
+
+    def get_server_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = wait_for(self._json("GET", "/get_server_info"))
+        return info
+
+    def shutdown(self) -> None:
+        wait_for(self._client.aclose())
+
+    async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return (await self._send(method, path, body)).json()
+
+    async def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        try:
+            response = await self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise BackendError(f"{self.base_url}{path} cannot be reached: {error!r}") from error
+        if response.status_code != 200:
+            raise _refusal(response)
+        return response
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    if "error" in data:
+        raise BackendError(str(data["error"].get("message", data["error"])))
+    return data
+
+
+def _refusal(response: httpx.Response) -> BackendError:
+    try:
+        message = response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = response.text[:500]
+    retry_after = response.headers.get("Retry-After", "")
+    return BackendError(
+        f"{response.request.url.path} answered {response.status_code}: {message}",
+        status=response.status_code,
+        retry_after=float(retry_after) if retry_after.isdigit() else None,
+    )

@@ -1,0 +1,199 @@
+"""Runs programs: once, streaming, awaited, and in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+from .backends.base import HasBackend, Prompt
+from .background import wait_for
+from .config import global_config
+from .errors import ProgramError
+from .interpreter import ProgramState, StreamExecutor
+from .ir import GenOptions, SglFunction
+from .progress import BatchProgress
+from .tracer import constant_prefix
+
+MIN_AUTO_THREADS = 96
+AUTO_THREADS_PER_CPU = 16
+GENERATOR_CHUNK = 200
+MIN_CACHED_PREFIX = 64  # characters worth a request of their own
+
+
+def run_program(
+    program: SglFunction,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: GenOptions,
+    backend: HasBackend | None,
+    *,
+    stream: bool = False,
+    use_thread: bool = True,
+) -> ProgramState:
+    """See SglFunction.run."""
+    if program.is_async:
+        return wait_for(arun_program(program, args, kwargs, options, backend))
+    state = _new_state(options, backend, stream)
+    if not stream:
+        _run_body(program, args, kwargs, state)
+        return state
+    if not use_thread:
+        _run_quietly(program, args, kwargs, state)
+        return state
+    thread = threading.Thread(
+        target=_run_quietly, args=(program, args, kwargs, state), name=program.name, daemon=True
+    )
+    thread.start()
+    return state
+
+
+async def arun_program(
+    program: SglFunction,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: GenOptions,
+    backend: HasBackend | None,
+) -> ProgramState:
+    """See SglFunction.arun."""
+    state = _new_state(options, backend, stream=False)
+    executor = state.stream_executor
+    try:
+        if program.is_async:
+            arguments = {**program.bound, **kwargs}
+            state.ret_value = await program.func(state, *args, **arguments)
+        else:
+            await asyncio.to_thread(_call, program, args, kwargs, state)
+        await asyncio.wrap_future(executor.mark())
+    except BaseException:
+        executor.cancel()
+        raise
+    executor.end()
+    return state
+
+
+def run_batch(
+    program: SglFunction,
+    items: list[dict[str, Any]],
+    options: GenOptions,
+    backend: HasBackend | None,
+    *,
+    num_threads: int | str,
+    progress_bar: bool,
+    generator_style: bool,
+    on_error: str,
+) -> list[ProgramState] | Iterator[ProgramState]:
+    """See SglFunction.run_batch."""
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error must be raise or return, got {on_error!r}")
+    if not items:
+        return iter(()) if generator_style else []
+    if len(items) > 1 and global_config.enable_precache_with_tracing:
+        cache_program(program, backend)
+    states = _in_order(
+        program, items, options, backend, _threads(num_threads, len(items)), progress_bar, on_error
+    )
+    return states if generator_style else list(states)
+
+
+def _in_order(
+    program: SglFunction,
+    items: list[dict[str, Any]],
+    options: GenOptions,
+    backend: HasBackend | None,
+    num_threads: int,
+    progress_bar: bool,
+    on_error: str,
+) -> Iterator[ProgramState]:
+    """The states in the batch's order, as many ahead as a chunk."""
+
+    def one(item: dict[str, Any]) -> ProgramState:
+        state = _new_state(options, backend, stream=False)
+        try:
+            _run_body(program, (), item, state)
+        except Exception as error:
+            if on_error == "raise":
+                raise
+            _remember(state, error)
+        return state
+
+    progress = BatchProgress(len(items)) if progress_bar else nullcontext()
+    with ThreadPoolExecutor(num_threads) as pool, progress as bar:
+        for first in range(0, len(items), GENERATOR_CHUNK):
+            chunk = items[first : first + GENERATOR_CHUNK]
+            futures: list[Future[ProgramState]] = [pool.submit(one, item) for item in chunk]
+            if bar is not None:
+                for future in futures:
+                    future.add_done_callback(bar.advance)
+            try:
+                for future in futures:
+                    yield future.result()
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+
+
+def cache_program(program: SglFunction, backend: HasBackend | None) -> None:
+    """Warm the cache with the text that every run of the program begins with."""
+    chosen = global_config.backend_or_default(backend)
+    prefix = constant_prefix(program)
+    if len(prefix) > MIN_CACHED_PREFIX:
+        wait_for(chosen.warm(Prompt(prefix)))
+
+
+def _new_state(options: GenOptions, backend: HasBackend | None, stream: bool) -> ProgramState:
+    return ProgramState(StreamExecutor(global_config.backend_or_default(backend), options, stream))
+
+
+def _run_body(
+    program: SglFunction, args: Sequence[Any], kwargs: Mapping[str, Any], state: ProgramState
+) -> None:
+    """Run the body and everything it has added; raises what fails."""
+    executor = state.stream_executor
+    try:
+        _call(program, args, kwargs, state)
+        executor.sync()
+    except BaseException:
+        executor.cancel()
+        raise
+    executor.end()
+
+
+def _run_quietly(
+    program: SglFunction, args: Sequence[Any], kwargs: Mapping[str, Any], state: ProgramState
+) -> None:
+    """For streams: an error reaches those who read the state."""
+    try:
+        _call(program, args, kwargs, state)
+    except Exception as error:
+        _remember(state, error)
+    state.end()
+
+
+def _remember(state: ProgramState, error: Exception) -> None:
+    executor = state.stream_executor
+    if executor.error is None:
+        failure = ProgramError(f"{type(error).__name__}: {error}")
+        failure.__cause__ = error
+        executor.fail(failure)
+
+
+def _call(
+    program: SglFunction, args: Sequence[Any], kwargs: Mapping[str, Any], state: ProgramState
+) -> None:
+    state.ret_value = program.func(state, *args, **{**program.bound, **kwargs})
+
+
+def _threads(num_threads: int | str, items: int) -> int:
+    if num_threads == "auto":
+        wanted = max(MIN_AUTO_THREADS, (os.cpu_count() or 1) * AUTO_THREADS_PER_CPU)
+    elif isinstance(num_threads, int) and num_threads > 0:
+        wanted = num_threads
+    else:
+        raise ValueError(f'num_threads must be positive or "auto", got {num_threads!r}')
+    return min(wanted, items)

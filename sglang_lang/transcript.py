@@ -1,0 +1,88 @@
+"""The text of a running program: plain text, turns of a chat, and what the model is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backends.base import BaseBackend, Prompt
+from .ir import SglMedia
+
+
+class Transcript:
+    """Grows by text and turns; renders the turns with the backend's template when asked.
+
+    The text is ``before + opening + content``: what lies before the turns, the rendered turns up
+    to inside the open one, and the open turn's content. Outside of turns there is no opening.
+    """
+
+    def __init__(self, backend: BaseBackend) -> None:
+        self._backend = backend
+        self._before = ""
+        self._opening = ""
+        self._first_turn = 0  # of the messages that ``_opening`` renders
+        self._stale = False  # the opening has not been rendered yet
+        self.messages: list[dict[str, Any]] = []
+        self.role: str | None = None
+        self.content = ""
+        self.media: list[SglMedia] = []
+
+    def copy(self) -> Transcript:
+        twin = Transcript(self._backend)
+        twin._before, twin._opening, twin._stale = self._before, self._opening, self._stale
+        twin._first_turn, twin.role, twin.content = self._first_turn, self.role, self.content
+        twin.messages, twin.media = list(self.messages), list(self.media)
+        return twin
+
+    @property
+    def shown(self) -> str:
+        """The text as far as it is rendered."""
+        return self._before + self._opening + self.content
+
+    @property
+    def is_chat(self) -> bool:
+        return self.role is not None or len(self.messages) > self._first_turn
+
+    def begin(self, role: str) -> None:
+        if self.role is not None:
+            raise ValueError(f"a turn of {role!r} begins inside one of {self.role!r}")
+        self._before += self.content if not self.is_chat else ""
+        self.role, self.content, self._stale = role, "", True
+
+    def end(self, role: str) -> None:
+        if self.role != role:
+            raise ValueError(f"a turn of {role!r} ends, but {self.role!r} is open")
+        self.messages.append({"role": role, "content": self.content})
+        self.role, self.content, self._stale = None, "", True
+
+    async def add(self, text: str) -> None:
+        """Append text to the open turn, or to the plain text outside of turns."""
+        if self.role is None and self.is_chat:  # plain text after turns: they are history now
+            await self.render()
+            self._before += self._opening
+            self._opening, self._first_turn = "", len(self.messages)
+        self.content += text
+
+    def replace_content(self, content: str) -> None:
+        self.content = content
+
+    async def render(self) -> str:
+        """The whole text, rendered."""
+        if self._stale:
+            turns = self.messages[self._first_turn :]
+            self._opening = await self._backend.render_chat(turns, self.role)
+            self._stale = False
+        return self.shown
+
+    async def prompt(self) -> Prompt:
+        """What a backend continues."""
+        text = await self.render()
+        template = self._backend.chat_template
+        return Prompt(
+            text,
+            is_chat=self.is_chat,
+            messages=list(self.messages),
+            role=self.role,
+            content=self.content,
+            media=list(self.media),
+            stops=template.stops if template is not None and self.role is not None else (),
+        )
