@@ -133,21 +133,19 @@ def is_empty(node: Node) -> bool:
 
 
 def _search(node: Node) -> None:
-    """Looks, breadth first, for a way to a nullable node, and notes what it finds on the way."""
+    """Looks, breadth first, for a way to a text, and notes what it finds out on the way."""
     reached_from: dict[Node, Node | None] = {node: None}
     queue = [node]
     for current in queue:
-        if current.nullable or current.empty is False:
-            step: Node | None = current
-            while step is not None:
-                step.empty = False
-                step = reached_from[step]
-            return
-        if current.empty:
-            continue
         for byte_class in byte_classes(current):
             following = derivative(current, first_byte(byte_class))
-            if following not in reached_from:
+            if following.empty is False:
+                step: Node | None = current
+                while step is not None:
+                    step.empty = False
+                    step = reached_from[step]
+                return
+            if following.empty is None and following not in reached_from:
                 reached_from[following] = current
                 queue.append(following)
         if len(queue) > MAX_SEARCHED_NODES:
