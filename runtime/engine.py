@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequenc
 from concurrent.futures import Future
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .checkpoints.checkpoint import open_checkpoint
 from .errors import EngineDeadError, RequestError
@@ -173,7 +173,7 @@ class Engine:
         self._scheduler_thread.join(STOP_SECONDS)
         self._stop_loop()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import runpy
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import sglang_lang as sgl
 
 from . import terminal
 from .backends.base import BaseBackend
+from .errors import BackendError, ProgramError
 from .extras import MissingExtraError, needs
-from .ir import SglFunction
 from .runtime import doctor
 from .runtime.errors import SGLangError
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(arguments)
         command: Command = args.command
         return command(args)
-    except (SGLangError, MissingExtraError) as error:
+    except (SGLangError, MissingExtraError, BackendError, ProgramError) as error:
         return complain(str(error))
     except KeyboardInterrupt:
         return 130
@@ -47,7 +47,7 @@ def complain(message: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sglang-lang", description="Programs that call LLMs.")
-    top.add_argument("--version", action="version", version=metadata.version("sglang-lang"))
+    top.add_argument("--version", action="version", version=sgl.__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("serve", help="start the server; takes the server's flags (serve --help)")
 
@@ -95,15 +95,31 @@ def add_sampling_flags(
     command.add_argument("--max-tokens", type=int, default=max_tokens)
 
 
-def connect(args: argparse.Namespace) -> BaseBackend:
-    """The server at --url, or an engine in this process on --model-path or the embedded model."""
-    if args.url:
-        return sgl.RuntimeEndpoint(args.url, api_key=args.api_key)
-    return sgl.Engine(model_path=args.model_path, log_level="warning").as_backend()
+class Connection:
+    """Where the programs of a command run: a server, or an engine that starts when it is needed."""
 
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._lock = threading.Lock()
+        self._backend: BaseBackend | None = None
 
-def sampling(args: argparse.Namespace) -> terminal.Sampling:
-    return {"temperature": args.temperature, "max_new_tokens": args.max_tokens}
+    def as_backend(self) -> BaseBackend:
+        with self._lock:
+            if self._backend is None:
+                self._backend = self._connect()
+        return self._backend
+
+    def _connect(self) -> BaseBackend:
+        if self._args.url:
+            return sgl.RuntimeEndpoint(self._args.url, api_key=self._args.api_key)
+        return sgl.Engine(model_path=self._args.model_path, log_level="warning").as_backend()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._backend is not None:
+            self._backend.shutdown()
 
 
 def serve(flags: list[str]) -> int:
@@ -117,37 +133,34 @@ def run(args: argparse.Namespace) -> int:
     if args.trace:
         names = runpy.run_path(args.program, run_name="__trace__")
         for name, value in names.items():
-            if isinstance(value, SglFunction):
+            if isinstance(value, sgl.SglFunction):
                 print(f"{name}:")
                 value.trace().print_graph_dfs()
         return 0
-    backend = connect(args)
-    sgl.set_default_backend(backend)
-    sys.argv = [args.program, *args.arguments]
-    try:
+    with Connection(args) as connection:
+        sgl.set_default_backend(connection)
+        sys.argv = [args.program, *args.arguments]
         runpy.run_path(args.program, run_name="__main__")
-    finally:
-        backend.shutdown()
     return 0
 
 
 def chat(args: argparse.Namespace) -> int:
-    backend = connect(args)
-    try:
-        terminal.chat(backend, args.system, sampling(args))
-    finally:
-        backend.shutdown()
+    with Connection(args) as connection:
+        terminal.chat(connection, args.system, **sampling(args))
     return 0
 
 
 def generate(args: argparse.Namespace) -> int:
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
-    backend = connect(args)
-    try:
-        terminal.generate(backend, prompt, sampling(args), args.regex, args.json_schema)
-    finally:
-        backend.shutdown()
+    with Connection(args) as connection:
+        terminal.generate(
+            connection, prompt, regex=args.regex, json_schema=args.json_schema, **sampling(args)
+        )
     return 0
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    return {"temperature": args.temperature, "max_new_tokens": args.max_tokens}
 
 
 def examine(_: argparse.Namespace) -> int:

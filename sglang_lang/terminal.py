@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TypedDict
+from typing import Any
 
 from .api import assistant, function, gen, system, user
-from .backends.base import BaseBackend
+from .backends.base import HasBackend
 from .interpreter import ProgramState
-
-
-class Sampling(TypedDict):
-    """The arguments of ``run`` that the command line offers."""
-
-    temperature: float
-    max_new_tokens: int
-
 
 HELP = "/reset forgets the conversation, /quit (or Ctrl-D) ends it"
 PROMPT = "\x1b[1myou>\x1b[0m " if sys.stdout.isatty() else "you> "
@@ -36,13 +28,19 @@ def converse(
 
 
 @function
-def complete(s: ProgramState, prompt: str, regex: str | None, json_schema: str | None) -> None:
+def complete(s: ProgramState, prompt: str) -> None:
     s += prompt
-    s += gen("text", regex=regex, json_schema=json_schema)
+    s += gen("text")
 
 
-def chat(backend: BaseBackend, instruction: str | None, sampling: Sampling) -> None:
-    """Ask, stream the answer, and again, until the input ends."""
+def chat(backend: HasBackend, instruction: str | None, **options: Any) -> None:
+    """Ask, stream the answer, and again, until the input ends.
+
+    Args:
+        backend: where the model is.
+        instruction: the system turn, if any.
+        options: of ``run``, such as ``temperature`` and ``max_new_tokens``.
+    """
     turns: list[tuple[str, str]] = []
     print(HELP)
     while True:
@@ -56,34 +54,15 @@ def chat(backend: BaseBackend, instruction: str | None, sampling: Sampling) -> N
             turns.clear()
         elif question:
             state = converse.run(
-                instruction=instruction,
-                turns=turns,
-                question=question,
-                backend=backend,
-                stream=True,
-                **sampling,
+                instruction, list(turns), question, backend=backend, stream=True, **options
             )
             echo(state, "answer")
             turns.append((question, state["answer"]))
 
 
-def generate(
-    backend: BaseBackend,
-    prompt: str,
-    sampling: Sampling,
-    regex: str | None = None,
-    json_schema: str | None = None,
-) -> None:
-    """Stream the continuation of a prompt, constrained if asked."""
-    state = complete.run(
-        prompt=prompt,
-        regex=regex,
-        json_schema=json_schema,
-        backend=backend,
-        stream=True,
-        **sampling,
-    )
-    echo(state, "text")
+def generate(backend: HasBackend, prompt: str, **options: Any) -> None:
+    """Stream the continuation of a prompt; ``options`` of ``run``, such as ``regex``."""
+    echo(complete.run(prompt, backend=backend, stream=True, **options), "text")
 
 
 def echo(state: ProgramState, name: str) -> None:

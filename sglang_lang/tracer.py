@@ -92,9 +92,9 @@ class TracedValue(SglExpr):
     def _looked_at(self, *args: Any) -> Any:
         raise StopTracing(self.name)
 
-    __str__ = __format__ = __bool__ = __iter__ = __len__ = __getitem__ = _looked_at  # type: ignore
-    __int__ = __float__ = __contains__ = __lt__ = __gt__ = __le__ = __ge__ = _looked_at  # type: ignore
-    __eq__ = __ne__ = __hash__ = _looked_at  # type: ignore
+    __str__ = __format__ = __bool__ = __iter__ = __len__ = __getitem__ = _looked_at
+    __int__ = __float__ = __contains__ = __lt__ = __gt__ = __le__ = __ge__ = _looked_at
+    __eq__ = __ne__ = __hash__ = _looked_at
 
 
 def _items(value: Any) -> list[SglExpr]:

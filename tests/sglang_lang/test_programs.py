@@ -1,0 +1,430 @@
+"""Programs on a scripted backend: what they send, what their variables hold, how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import threading
+from typing import Any
+
+import pytest
+
+import sglang_lang as sgl
+from sglang_lang.background import background_loop
+
+from .scripted import ScriptedBackend
+
+
+def test_text_and_gen_build_the_prompt_and_the_variable() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, question: str) -> str:
+        s += "Q: " + question + "\nA:"
+        s += sgl.gen("reply", stop="\n", max_tokens=7)
+        s += "."
+        return "returned"
+
+    backend = ScriptedBackend()
+    state = program.run("why?", backend=backend, temperature=0.3)
+    assert state["reply"] == "answer"
+    assert state.text() == "Q: why?\nA:answer."
+    assert state.ret_value == "returned"
+    assert backend.prompts[0].text == "Q: why?\nA:"
+    options = backend.options[0]
+    assert (options.max_tokens, options.temperature, options.stop) == (7, 0.3, "\n")
+    assert "reply" in state and "other" not in state
+    assert state.usage.calls == 1
+
+
+def test_turns_are_rendered_by_the_backends_template() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.system("be brief")
+        with s.user():
+            s += "hi"
+        s += sgl.assistant(sgl.gen("a") + "!" + sgl.gen("b"))
+        s += sgl.user_begin() + "more" + sgl.user_end()
+
+    backend = ScriptedBackend(lambda prompt: "yo")
+    state = program.run(backend=backend)
+    opened = "<system>be brief</system><user>hi</user><assistant>"
+    assert [prompt.text for prompt in backend.prompts] == [opened, opened + "yo!"]
+    assert all(prompt.is_chat and prompt.role == "assistant" for prompt in backend.prompts)
+    assert state.messages()[-2:] == [
+        {"role": "assistant", "content": "yo!yo"},
+        {"role": "user", "content": "more"},
+    ]
+    assert state.text() == opened + "yo!yo</assistant><user>more</user>"
+
+
+def test_plain_text_after_turns_stays_after_them() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "before "
+        s += sgl.user("u")
+        s += " between "
+        s += sgl.user("v")
+
+    assert program.run(backend=ScriptedBackend()).text() == (
+        "before <user>u</user> between <user>v</user>"
+    )
+
+
+def test_select_takes_the_likeliest_and_gen_choices_is_select() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "pick " + sgl.select("x", ["red", "blue"])
+        s += sgl.gen("y", choices=["red", "blue"])
+
+    state = program.run(backend=ScriptedBackend(lambda prompt: "blue"))
+    assert (state["x"], state["y"], state.text()) == ("blue", "blue", "pick blueblue")
+    assert state.get_meta_info("x")["normalized_prompt_logprobs"] == [-1.0, 0.0]
+
+
+def test_forks_go_on_from_the_parent_and_join_gathers_lists() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "root "
+        forks = s.fork(3)
+        forks += lambda i: f"branch{i} "
+        forks += sgl.gen("leaf")
+        forks.join()
+        s += "done"
+
+    backend = ScriptedBackend(lambda prompt: prompt.text.split()[-1])
+    state = program.run(backend=backend)
+    assert state["leaf"] == ["branch0", "branch1", "branch2"]
+    assert state.text() == "root done"
+    assert state.usage.calls == 3
+
+
+def test_join_can_append_the_childrens_texts() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "root:"
+        forks = s.fork(2)
+        forks += ["a=", "b="]
+        forks += sgl.gen("x")
+        forks.join("concate_and_append")
+
+    assert program.run(backend=ScriptedBackend()).text() == "root:a=answerb=answer"
+
+
+def test_a_copy_does_not_change_the_original() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "shared "
+        with s.copy() as c:
+            c += "only in the copy " + sgl.gen("x")
+        s += "end"
+
+    state = program.run(backend=ScriptedBackend())
+    assert state.text() == "shared end"
+    assert state["x"] == ["answer"]
+
+
+def test_var_scope_and_set_var_and_n() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        with s.var_scope("both"):
+            s += "one "
+            s += sgl.gen("many", n=3)
+        s["mine"] = 5
+
+    state = program.run(backend=ScriptedBackend())
+    assert state["both"] == "one answer"
+    assert state["many"] == ["answer"] * 3
+    assert state["mine"] == 5
+    assert len(state.get_meta_info("many")) == 3
+
+
+def test_dtype_gives_values_of_that_type() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen_int("i") + sgl.gen("f", dtype=float) + sgl.gen("b", dtype=bool)
+
+    answers = iter(["42 ", "2.5", "True"])
+    backend = ScriptedBackend(lambda prompt: next(answers))
+    state = program.run(backend=backend)
+    assert (state["i"], state["f"], state["b"]) == (42, 2.5, True)
+    assert backend.options[0].stop == [" ", "\n"]
+
+
+def test_json_schema_from_a_dataclass_and_get_object() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        y: int
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("point", json_schema=Point)
+
+    backend = ScriptedBackend(lambda prompt: '{"x": 1, "y": 2}')
+    state = program.run(backend=backend)
+    assert json.loads(backend.options[0].json_schema or "")["required"] == ["x", "y"]
+    assert state.get_object("point") == {"x": 1, "y": 2}
+    assert state.get_object("point", Point) == Point(1, 2)
+
+
+def test_separate_reasoning_keeps_the_thoughts_out_of_the_text() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.user("q")
+        s += sgl.assistant("So: " + sgl.separate_reasoning(sgl.gen("reply"), model_type="qwen3"))
+
+    state = program.run(backend=ScriptedBackend(lambda p: "<think>hm</think>yes"))
+    assert state["reply"] == "yes"
+    assert state["reply_reasoning_content"] == "hm"
+    assert state.messages()[-1]["content"] == "So: yes"
+
+
+# --------------------------------------------------------------------------- failing
+
+
+def test_a_failed_request_raises_with_the_programs_line() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "x"
+        s += sgl.gen("y")
+
+    with pytest.raises(sgl.ProgramError, match=r"the script says so(.|\n)*test_programs\.py"):
+        program.run(backend=ScriptedBackend(lambda prompt: "FAIL"))
+
+
+def test_an_exception_of_the_program_is_its_own() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        program.run(backend=ScriptedBackend())
+
+
+def test_an_unknown_variable_is_named_with_those_there_are() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("there")
+        s["missing"]
+
+    with pytest.raises(sgl.UnknownVariableError, match="'missing'; it has: there"):
+        program.run(backend=ScriptedBackend())
+
+
+def test_no_reader_blocks_after_the_program_died() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("first") + sgl.gen("second")
+
+    backend = ScriptedBackend(lambda prompt: "FAIL")
+    state = program.run(backend=backend, stream=True)
+    for read in (
+        lambda: state["second"],
+        lambda: list(state.text_iter()),
+        lambda: list(state.text_iter("second")),
+        state.text,
+        state.sync,
+    ):
+        with pytest.raises(sgl.ProgramError):
+            read()
+    assert state.error() is not None
+
+
+def test_run_batch_raises_or_returns_errors() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, word: str) -> None:
+        s += word + sgl.gen("x")
+
+    backend = ScriptedBackend(lambda prompt: "FAIL" if "bad" in prompt.text else "fine")
+    items = [{"word": "good"}, {"word": "bad"}, ("good",)]
+    states = program.run_batch(items, backend=backend, on_error="return")
+    assert [state.error() is None for state in states] == [True, False, True]
+    assert states[2]["x"] == "fine"
+    with pytest.raises(sgl.ProgramError):
+        program.run_batch(items, backend=backend)
+    with pytest.raises(TypeError, match="word"):
+        program.run_batch([("too", "many")], backend=backend)
+
+
+# --------------------------------------------------------------------------- batches and streams
+
+
+def test_run_batch_keeps_the_order_and_can_be_a_generator(capsys: Any) -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, i: int) -> None:
+        s += f"{i} " + sgl.gen("x")
+
+    backend = ScriptedBackend(lambda prompt: prompt.text)
+    items = [{"i": i} for i in range(500)]
+    states = program.run_batch(
+        items, backend=backend, generator_style=True, progress_bar=True, num_threads=8
+    )
+    assert [state["x"] for state in states] == [f"{i} " for i in range(500)]
+    assert "500/500" in capsys.readouterr().err
+
+
+def test_run_batch_warms_the_constant_prefix() -> None:
+    prefix = "Instructions that every run begins with, long enough to be worth a request. "
+
+    @sgl.function
+    def program(s: sgl.ProgramState, word: str) -> None:
+        s += prefix
+        s += word + sgl.gen("x")
+
+    backend = ScriptedBackend()
+    program.run_batch([{"word": "a"}, {"word": "b"}], backend=backend)
+    assert backend.warmed == [prefix]
+
+
+def test_streams_give_the_text_and_one_variable_in_pieces() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q: "
+        s += sgl.gen("first") + " | " + sgl.gen("second")
+
+    answers = iter(["abc", "xyz"])
+    state = program.run(backend=ScriptedBackend(lambda prompt: next(answers)), stream=True)
+    assert "".join(state.text_iter("second")) == "xyz"
+    pieces = list(state.text_iter())
+    assert "".join(pieces) == "Q: abc | xyz"
+    assert state["first"] == "abc"
+
+
+async def test_streams_can_be_followed_on_an_event_loop() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q: " + sgl.gen("first")
+
+    state = program.run(backend=ScriptedBackend(lambda prompt: "abc"), stream=True)
+    pieces = [piece async for piece in state.text_async_iter("first", return_meta_data=True)]
+    assert "".join(text for text, _ in pieces) == "abc"
+    assert pieces[-1][1]["completion_tokens"] == 3
+
+
+async def test_async_programs_await_their_variables() -> None:
+    @sgl.function
+    async def program(s: sgl.ProgramState, word: str) -> None:
+        s += word + sgl.gen("x")
+        s += " " + await s.aget("x")
+
+    states = await asyncio.gather(
+        *(program.arun(word, backend=ScriptedBackend()) for word in ("a", "b"))
+    )
+    assert [state.stream_executor.transcript.shown for state in states] == [
+        "aanswer answer",
+        "banswer answer",
+    ]
+
+
+async def test_cancelling_a_program_aborts_its_request() -> None:
+    @sgl.function
+    async def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("x")
+        await s.aget("x")
+
+    backend = ScriptedBackend()
+    backend.hold = asyncio.Event()
+    task = asyncio.ensure_future(program.arun(backend=backend))
+    while not backend.prompts:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(500):
+        if backend.cancelled:
+            break
+        await asyncio.sleep(0.01)
+    assert backend.cancelled == 1
+
+
+def test_independent_gens_of_forks_run_at_the_same_time() -> None:
+    barrier = threading.Barrier(2, timeout=10)
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "x"
+        forks = s.fork(2)
+        forks += sgl.gen("y")
+        forks.join()
+
+    class Meeting(ScriptedBackend):
+        async def generate(self, prompt: Any, options: Any) -> Any:
+            await asyncio.get_running_loop().run_in_executor(None, barrier.wait)
+            return await super().generate(prompt, options)
+
+    assert program.run(backend=Meeting())["y"] == ["answer", "answer"]
+
+
+# --------------------------------------------------------------------------- functions and tracing
+
+
+def test_bind_keeps_the_speculation_setting() -> None:
+    @sgl.function(num_api_spec_tokens=64)
+    def program(s: sgl.ProgramState, a: str, b: str) -> None:
+        s += a + b
+
+    bound = program.bind(b="2")
+    assert bound.num_api_spec_tokens == 64
+    assert bound.run("1", backend=ScriptedBackend()).text() == "12"
+    with pytest.raises(TypeError, match="'c'"):
+        program.bind(c=1)
+
+
+def test_the_first_parameter_must_be_s() -> None:
+    with pytest.raises(TypeError, match="must be named s"):
+
+        @sgl.function
+        def program(state: Any) -> None: ...
+
+
+def test_mistakes_in_gen_are_told_at_once() -> None:
+    with pytest.raises(ValueError, match="not valid"):
+        sgl.gen("x", regex="(")
+    with pytest.raises(ValueError, match="one constraint"):
+        sgl.gen("x", regex="a", json_schema="{}")
+    with pytest.raises(ValueError, match="non-empty strings"):
+        sgl.select("x", [])
+    with pytest.raises(ValueError, match="None was added"):
+
+        @sgl.function
+        def program(s: sgl.ProgramState) -> None:
+            s += None  # type: ignore[arg-type]
+
+        program.run(backend=ScriptedBackend())
+
+
+def test_trace_gives_the_graph_and_its_picture() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, topic: str) -> None:
+        s += "About " + topic  # type: ignore[operator]
+        forks = s.fork(2)
+        forks += sgl.gen("x")
+        forks.join()
+        if s["x"]:
+            s += "never traced"
+
+    graph = program.trace()
+    kinds = [node.kind for node in graph.nodes]
+    assert kinds == ["text", "value", "fork", "gen", "gen", "join"]
+    assert graph.nodes[-1].parents == [3, 4]
+    assert not graph.is_complete
+    picture = graph.to_mermaid()
+    assert "n2 --> n3" in picture and "n2 --> n4" in picture and "-.-> more" in picture
+
+
+def test_programs_without_a_backend_say_what_to_do() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "x"
+
+    with pytest.raises(RuntimeError, match="set_default_backend"):
+        program.run()
+    sgl.set_default_backend(ScriptedBackend())
+    try:
+        assert program().text() == "x"
+    finally:
+        sgl.set_default_backend(None)
+
+
+def test_all_programs_share_one_background_loop() -> None:
+    assert background_loop() is background_loop()
