@@ -14,7 +14,7 @@ from .cpu.elementwise import ElementwiseOps
 from .cpu.library import load_library
 from .cpu.linear import LinearPacker
 from .cpu.sampling import SamplingOps
-from .native import NoCompilerError
+from .native import BuildError, NoCompilerError
 from .ops import (
     add_rms_norm,
     decoder_stack,
@@ -88,10 +88,10 @@ def load_ops(device: torch.device, backend: str = "auto") -> Ops:
 def _load_cpu_ops() -> Ops:
     try:
         library = load_library()
-    except NoCompilerError as error:
+    except (NoCompilerError, BuildError) as error:
         warnings.warn(
             f"the CPU kernels cannot be built ({error}); the model runs on plain torch ops, "
-            "several times slower. Install g++ to get them.",
+            "several times slower. Install a recent g++ to get them.",
             RuntimeWarning,
             stacklevel=3,
         )

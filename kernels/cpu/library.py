@@ -32,6 +32,17 @@ def dtype_code(dtype: torch.dtype) -> int:
         raise TypeError(f"the CPU kernels take float32 and bfloat16, not {dtype}") from None
 
 
+class BlockFormat(Structure):
+    """``struct BlockFormat`` of csrc/blocks.h."""
+
+    _fields_ = [
+        ("block", c_int),
+        ("high_bits", c_int),
+        ("has_minimum", c_int),
+        ("offset", c_int),
+    ]
+
+
 class LinearWeight(Structure):
     """``struct LinearWeight`` of csrc/linear.h."""
 
@@ -41,6 +52,7 @@ class LinearWeight(Structure):
         ("out_features", c_long),
         ("panels", c_void_p),
         ("bias", c_void_p),
+        ("format", BlockFormat),
     ]
 
 
@@ -139,6 +151,7 @@ _SIGNATURES = {
     "store_kv": "iiplplppplli",
     "advise_huge_pages": "pl",
     "pack_panels": "pllpi",
+    "pack_blocks": "ppppllpi",
     "linear": "ppllipli",
     "paged_attention": "ppiplpi",
     "decode_stack": "ppi",

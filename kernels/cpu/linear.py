@@ -8,13 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops.linear import Linear
+from ..block_weight import BlockWeight, GGUFWeight
+from ..ops.linear import Linear, Weight
 from .elementwise import dense_rows
-from .library import LinearWeight, dtype_code
+from .library import BlockFormat, LinearWeight, dtype_code
 
 PANEL = 32  # columns of a packed panel
 GROUP_BYTES = 4
 ALIGNMENT = 64
+WEIGHT_BLOCKS = 2  # a kind of csrc/linear.h; 0 and 1 are the codes of the dense element types
+LOW_BITS = 4
+BLOCK_OF_HIGH_BITS = {0: 32, 1: 32, 2: 16, 4: 32}  # what csrc/blocks.cpp is built for
 HUGE_PAGE = 2 << 20
 ARENA_BYTES = 32 << 20
 
@@ -47,35 +51,34 @@ class WeightArena:
 
 
 class PackedLinear:
-    """A linear layer over a packed weight of float32 or bfloat16.
+    """A linear layer over a packed weight.
 
-    Attributes:
-        handle: what the library's functions take for this weight.
+    Args:
+        library: the loaded kernels.
+        handle: what the library's functions take for this weight; its ``bias`` is filled in here.
         dtype: element type of the inputs.
+        panels: the memory that the handle points to.
+        bias: [out_features], or None.
     """
 
     def __init__(
-        self, library: ctypes.CDLL, arena: WeightArena, weight: Tensor, bias: Tensor | None
+        self,
+        library: ctypes.CDLL,
+        handle: LinearWeight,
+        dtype: torch.dtype,
+        panels: Tensor,
+        bias: Tensor | None,
     ) -> None:
-        self.out_features, self.in_features = weight.shape
-        self.dtype = weight.dtype
-        weight = weight.contiguous()
-        row_bytes = self.in_features * weight.itemsize
-        self._groups = -(-row_bytes // GROUP_BYTES)
-        num_panels = -(-self.out_features // PANEL)
-        self._panels = arena.take(num_panels * self._groups * PANEL * GROUP_BYTES)
-        library.pack_panels(
-            weight.data_ptr(), self.out_features, row_bytes, self._panels.data_ptr(),
-            torch.get_num_threads(),
-        )  # fmt: skip
+        self.in_features: int = handle.in_features
+        self.out_features: int = handle.out_features
+        self.dtype = dtype
+        self.handle = handle
+        self._library = library
+        self._panels = panels
         self._bias: Tensor | None = None
         if bias is not None:
-            self._bias = F.pad(bias.float(), (0, num_panels * PANEL - self.out_features))
-        self._library = library
-        self.handle = LinearWeight(
-            dtype_code(weight.dtype), self.in_features, self.out_features,
-            self._panels.data_ptr(), None if self._bias is None else self._bias.data_ptr(),
-        )  # fmt: skip
+            self._bias = F.pad(bias.float(), (0, -self.out_features % PANEL))
+            handle.bias = self._bias.data_ptr()
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
         out = torch.empty((x.shape[0], self.out_features), dtype=out_dtype or x.dtype)
@@ -93,7 +96,7 @@ class PackedLinear:
         row_bytes, stride_bytes = self.in_features * x.itemsize, x.stride(0) * x.itemsize
         if (row_bytes | stride_bytes | x.data_ptr()) % GROUP_BYTES == 0:
             return x
-        return F.pad(x, (0, self._groups * GROUP_BYTES // x.itemsize - self.in_features))
+        return F.pad(x, (0, -self.in_features % (GROUP_BYTES // x.itemsize)))
 
 
 class LinearPacker:
@@ -103,5 +106,48 @@ class LinearPacker:
         self._library = library
         self._arena = WeightArena(library)
 
-    def __call__(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        return PackedLinear(self._library, self._arena, weight, bias)
+    def __call__(self, weight: Weight, bias: Tensor | None) -> Linear:
+        if isinstance(weight, GGUFWeight):
+            weight = weight.unpack()
+        if isinstance(weight, BlockWeight):
+            return self._pack_blocks(weight, bias)
+        return self._pack_dense(weight.contiguous(), bias)
+
+    def _pack_dense(self, weight: Tensor, bias: Tensor | None) -> PackedLinear:
+        out_features, in_features = weight.shape
+        row_bytes = in_features * weight.itemsize
+        groups = -(-row_bytes // GROUP_BYTES)
+        panels = self._arena.take(_num_panels(out_features) * groups * PANEL * GROUP_BYTES)
+        self._library.pack_panels(
+            weight.data_ptr(), out_features, row_bytes, panels.data_ptr(), torch.get_num_threads()
+        )
+        handle = LinearWeight(
+            dtype_code(weight.dtype), in_features, out_features, panels.data_ptr(), None
+        )
+        return PackedLinear(self._library, handle, weight.dtype, panels, bias)
+
+    def _pack_blocks(self, weight: BlockWeight, bias: Tensor | None) -> PackedLinear:
+        out_features, in_features = weight.values.shape
+        block, high_bits = weight.block, weight.bits - LOW_BITS
+        if BLOCK_OF_HIGH_BITS.get(high_bits) != block:
+            raise ValueError(f"no kernel for blocks of {block} values of {weight.bits} bits")
+        has_minimum = weight.minimums is not None
+        bits_per_block = PANEL * (16 * (1 + has_minimum) + block * weight.bits)
+        size = _num_panels(out_features) * (in_features // block) * bits_per_block // 8
+        panels = self._arena.take(size)
+        values, scales = weight.values.contiguous(), weight.scales.half().contiguous()
+        minimums = None if weight.minimums is None else weight.minimums.half().contiguous()
+        block_format = BlockFormat(block, high_bits, has_minimum, weight.offset)
+        self._library.pack_blocks(
+            ctypes.byref(block_format), values.data_ptr(), scales.data_ptr(),
+            None if minimums is None else minimums.data_ptr(), out_features, in_features,
+            panels.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        handle = LinearWeight(
+            WEIGHT_BLOCKS, in_features, out_features, panels.data_ptr(), None, block_format
+        )
+        return PackedLinear(self._library, handle, torch.bfloat16, panels, bias)
+
+
+def _num_panels(out_features: int) -> int:
+    return -(-out_features // PANEL)

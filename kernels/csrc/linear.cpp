@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 namespace {
 
 void add_bias(f32x16* sums, long rows, const float* bias) {
@@ -28,10 +30,17 @@ void apply(const LinearWeight& weight, const Rows& x, T* out, long out_stride, i
 void multiply_panel_of(const LinearWeight& weight, const uint32_t* x, long stride, long rows,
                        long panel, f32x16* out) {
   const char* data = weight.panels + panel * weight.panel_bytes();
-  if (weight.kind == WEIGHT_FLOAT32)
-    multiply_panel<Float32Kind>(x, stride, rows, data, weight.groups(), out);
-  else
-    multiply_panel<BFloat16Kind>(x, stride, rows, data, weight.groups(), out);
+  switch (weight.kind) {
+    case WEIGHT_FLOAT32:
+      multiply_panel<Float32Kind>(x, stride, rows, data, weight.groups(), out);
+      break;
+    case WEIGHT_BFLOAT16:
+      multiply_panel<BFloat16Kind>(x, stride, rows, data, weight.groups(), out);
+      break;
+    case WEIGHT_BLOCKS:
+      multiply_block_panel(weight.format, x, stride, rows, data, weight.in_features, out);
+      break;
+  }
   if (weight.bias != nullptr) add_bias(out, rows, weight.bias + panel * PANEL);
 }
 
@@ -55,6 +64,21 @@ EXPORT void pack_panels(const char* rows, long out_features, long row_bytes, cha
                       left < GROUP_BYTES ? left : GROUP_BYTES);
         }
       }
+    }
+  });
+}
+
+// values [out_features, in_features]; scales and minimums [out_features, in_features / block].
+EXPORT void pack_blocks(const BlockFormat* format, const uint8_t* values, const uint16_t* scales,
+                        const uint16_t* minimums, long out_features, long in_features, char* panels,
+                        int threads) {
+  long num_panels = (out_features + PANEL - 1) / PANEL, blocks = in_features / format->block;
+  parallel_for(threads, num_panels, 1, [&](long begin, long end) {
+    for (long panel = begin; panel < end; panel++) {
+      long column = panel * PANEL, columns = std::min<long>(PANEL, out_features - column);
+      pack_block_panel(*format, values + column * in_features, scales + column * blocks,
+                       minimums == nullptr ? nullptr : minimums + column * blocks, columns,
+                       in_features, panels + panel * blocks * format->block_bytes());
     }
   });
 }

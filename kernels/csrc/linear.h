@@ -1,13 +1,14 @@
 // Linear layers over packed weights: what a weight looks like, and its product with rows of x.
 #pragma once
 
+#include "blocks.h"
 #include "elementwise.h"
 #include "export.h"
 #include "panel.h"
 #include "scratch.h"
 #include "team.h"
 
-enum WeightKind : int { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1 };
+enum WeightKind : int { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_BLOCKS = 2 };
 
 // Filled by Python (library.py), which keeps the memory alive.
 struct LinearWeight {
@@ -16,13 +17,17 @@ struct LinearWeight {
   long out_features;
   const char* panels;  // [ceil(out / 32)] panels, 64-byte aligned
   const float* bias;   // [ceil(out / 32) * 32], or null
+  BlockFormat format;  // of WEIGHT_BLOCKS
 
   long num_panels() const { return (out_features + PANEL - 1) / PANEL; }
   long groups() const {
     long per_group = kind == WEIGHT_FLOAT32 ? 1 : 2;
     return (in_features + per_group - 1) / per_group;
   }
-  long panel_bytes() const { return groups() * PANEL_ROW; }
+  long panel_bytes() const {
+    if (kind == WEIGHT_BLOCKS) return in_features / format.block * format.block_bytes();
+    return groups() * PANEL_ROW;
+  }
 };
 
 // Rows of a layer's input, in the element type of the weight's kind.

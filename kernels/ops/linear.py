@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..block_weight import BlockWeight, GGUFWeight
+
+Weight: TypeAlias = Tensor | GGUFWeight | BlockWeight
 
 
 class Linear(Protocol):
@@ -32,11 +36,12 @@ class PackLinear(Protocol):
     """Take over a weight and return the layer that applies it.
 
     Args:
-        weight: [out_features, in_features]; the layer may keep it or a repacked copy.
+        weight: [out_features, in_features]; the layer may keep it or a repacked copy. Quantised
+            weights run as they are where the implementation can, with bfloat16 activations.
         bias: [out_features], or None.
     """
 
-    def __call__(self, weight: Tensor, bias: Tensor | None) -> Linear: ...
+    def __call__(self, weight: Weight, bias: Tensor | None) -> Linear: ...
 
 
 class ReferenceLinear:
@@ -48,9 +53,11 @@ class ReferenceLinear:
         self._bias = bias
 
     def __call__(self, x: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-        out = F.linear(x, self._weight, self._bias)
-        return out if out_dtype is None else out.to(out_dtype)
+        out = F.linear(x.to(self._weight.dtype), self._weight, self._bias)
+        return out.to(out_dtype or x.dtype)
 
 
-def reference(weight: Tensor, bias: Tensor | None) -> Linear:
+def reference(weight: Weight, bias: Tensor | None) -> Linear:
+    if not isinstance(weight, Tensor):
+        weight = weight.dequantize().to(torch.bfloat16)
     return ReferenceLinear(weight, bias)
