@@ -35,6 +35,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     context_len: int | None = None,
+    quantized: bool = False,
 ) -> CausalLM:
     """Read a checkpoint's weights into a model.
 
@@ -45,6 +46,7 @@ def load_model(
         device: where they lie.
         context_len: the longest sequence that will come, if below the model's own; rotary tables
             need memory for each position.
+        quantized: compute with a GGUF file's matrices as they are stored; needs bfloat16.
 
     Raises:
         ModelLoadError: a weight is missing, has the wrong shape, or would go unread.
@@ -53,7 +55,7 @@ def load_model(
     if context_len is not None:
         config = replace(config, context_len=min(context_len, config.context_len))
     family = import_module(f".{config.family}", __package__)  # one of config.FAMILIES
-    weights = Weights(checkpoint.weights(dtype), dtype, device)
+    weights = Weights(checkpoint.weights(dtype, quantized), dtype, device)
     with torch.inference_mode(), _one_thread():
         model: CausalLM = family.build(config, weights, ops)
     weights.check_all_read()
