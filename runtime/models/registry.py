@@ -14,6 +14,7 @@ from sglang_lang.kernels.dispatch import Ops
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.weights import Weights
+from ..errors import ModelLoadError
 from ..model_executor.forward_batch import ForwardBatch
 
 
@@ -46,11 +47,17 @@ def load_model(
         device: where they lie.
         context_len: the longest sequence that will come, if below the model's own; rotary tables
             need memory for each position.
-        quantized: compute with a GGUF file's matrices as they are stored; needs bfloat16.
+        quantized: compute with a GGUF file's matrices as they are stored; dtype must be
+            bfloat16 and the device a CPU.
 
     Raises:
-        ModelLoadError: a weight is missing, has the wrong shape, or would go unread.
+        ModelLoadError: a weight is missing, has the wrong shape, or would go unread; or the
+            weights cannot stay quantised.
     """
+    if quantized and (dtype is not torch.bfloat16 or device.type != "cpu"):
+        raise ModelLoadError(
+            f"quantised weights are computed with in bfloat16 on a CPU, not in {dtype} on {device}"
+        )
     config = checkpoint.config
     if context_len is not None:
         config = replace(config, context_len=min(context_len, config.context_len))
