@@ -5,6 +5,7 @@ Safe to call from a pool of threads; the scheduler's loop never compiles.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -12,15 +13,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from sglang_lang.kernels.native import NoCompilerError
+
 from .errors import GrammarError, UnsupportedGrammarError
+from .grammar import NetworkGrammar
 from .json_options import JsonOptions
-from .json_schema.grammar import compile_json_schema
+from .json_schema.network import JsonNetwork
 from .json_text import parse_json
 from .llguidance_backend import LLGuidanceBackend
 from .matcher import GrammarMatcher
-from .regex_grammar import compile_choices, compile_regex
+from .native_machine import NativeVocabulary
+from .network import Network
+from .regex_grammar import choices_network, regex_network
 from .structural_tag import parse_structural_tag
 from .vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices"]
 GrammarBackend = Literal["native", "llguidance"]
@@ -75,7 +83,9 @@ class GrammarCompiler:
         self._limits = limits or GrammarLimits()
         self._cache = GrammarCache(cache_bytes)
         self._llguidance: LLGuidanceBackend | None = None
-        self._llguidance_lock = threading.Lock()
+        self._native_vocabulary: NativeVocabulary | None = None
+        self._native_tried = False
+        self._backend_lock = threading.Lock()
 
     def compile(self, kind: GrammarKind, value: str | Sequence[str]) -> CompiledGrammar:
         """Compiles, or takes from the cache, one constraint.
@@ -104,7 +114,7 @@ class GrammarCompiler:
     def _compile_regex(self, pattern: str) -> CompiledGrammar:
         self._check_len("regex", pattern, self._limits.max_pattern_len)
         if self._native:
-            return compile_regex(pattern, self._vocabulary)
+            return self._grammar(regex_network(pattern))
         return self._llguidance_backend().compile_regex(pattern)
 
     def _compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
@@ -114,7 +124,7 @@ class GrammarCompiler:
             )
         self._check_len("choices", "".join(choices), self._limits.max_grammar_len)
         if self._native:
-            return compile_choices(choices, self._vocabulary)
+            return self._grammar(choices_network(choices))
         return self._llguidance_backend().compile_choices(choices)
 
     def _compile_json_schema(self, text: str) -> CompiledGrammar:
@@ -124,9 +134,11 @@ class GrammarCompiler:
         if not self._native:
             return self._llguidance_backend().compile_json_schema(text, self._json_options)
         try:
-            return compile_json_schema(schema, self._json_options, self._vocabulary)
+            return self._grammar(JsonNetwork(schema, self._json_options))
         except UnsupportedGrammarError as refusal:
             return self._second_try(text, refusal)
+        except RecursionError as error:
+            raise GrammarError("json_schema is nested too deeply") from error
 
     def _second_try(self, schema: str, refusal: UnsupportedGrammarError) -> CompiledGrammar:
         """llguidance may enforce what native does not; if not, native's reason is the clearer."""
@@ -143,8 +155,15 @@ class GrammarCompiler:
         tag = parse_structural_tag(self._parse_json("structural_tag", text))
         return self._llguidance_backend().compile_structural_tag(tag, self._json_options)
 
+    def _grammar(self, network: Network) -> NetworkGrammar:
+        with self._backend_lock:
+            if not self._native_tried:
+                self._native_tried = True
+                self._native_vocabulary = _native_vocabulary(self._vocabulary)
+        return NetworkGrammar(network, self._vocabulary, self._native_vocabulary)
+
     def _llguidance_backend(self) -> LLGuidanceBackend:
-        with self._llguidance_lock:
+        with self._backend_lock:
             if self._llguidance is None:
                 self._llguidance = LLGuidanceBackend(self._vocabulary)
             return self._llguidance
@@ -211,6 +230,15 @@ class GrammarCache:
                 return
             del self._entries[key]
             total -= size
+
+
+def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
+    """The vocabulary on the C++ side, or None on a machine without a compiler."""
+    try:
+        return NativeVocabulary(vocabulary)
+    except NoCompilerError as error:
+        logger.warning("grammars run in Python, some hundred times slower: %s", error)
+        return None
 
 
 def _check_characters(kind: str, value: str | Sequence[str]) -> None:

@@ -156,6 +156,26 @@ def _search(node: Node) -> None:
         current.empty = True
 
 
+def clipped(node: Node, count: int) -> Node:
+    """The node with all bounds of repeats at most ``count``.
+
+    Texts of fewer than ``count`` bytes lead to states that are alike in all but what lies beyond.
+    """
+    match node:
+        case Repeat():
+            maximum = None if node.maximum is None else min(node.maximum, count)
+            return repeat(node.part, min(node.minimum, count), maximum)
+        case Concat():
+            return concat(clipped(node.first, count), clipped(node.rest, count))
+        case Alternation():
+            return alternate(*(clipped(part, count) for part in node.parts))
+        case Intersection():
+            return intersect(*(clipped(part, count) for part in node.parts))
+        case Complement():
+            return complement(clipped(node.part, count))
+    return node
+
+
 def count_words(node: Node, limit: int) -> int:
     """How many byte strings are in the language, counted up to ``limit``."""
     counted: dict[Node, int] = {}

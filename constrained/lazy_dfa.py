@@ -1,68 +1,127 @@
-"""A deterministic automaton over several languages at once, built state by state when needed."""
+"""Deterministic automata over bytes: one built state by state from derivatives, one of literals."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
 
-from .derivatives import derivative, first_byte, is_empty, joint_classes
+import numpy as np
+import numpy.typing as npt
+
+from .derivatives import byte_classes, clipped, derivative, first_byte, is_empty
 from .regex_tree import NOTHING, Node
 
 DEAD = 0
+TransitionRow = npt.NDArray[np.int32]  # the next state for each of the 256 bytes
+
+
+class LexemeAutomaton(Protocol):
+    """Follows a text through one or more languages; states are numbers, ``DEAD`` among them."""
+
+    def row(self, state: int) -> TransitionRow:
+        """The next states. From all but ``DEAD`` some member can still be reached."""
+
+    def labels(self, state: int) -> tuple[int, ...]:
+        """The languages that hold the text that led here."""
+
+    def mask_state(self, state: int) -> int:
+        """A state that admits the same tokens."""
+
+    @property
+    def num_states(self) -> int: ...
 
 
 class LazyDFA:
-    """Follows a text through several languages and tells which of them it is in.
-
-    States are numbers. ``DEAD`` is the state of every text that is a prefix of no member of any
-    language; from all others some member can still be reached.
+    """The derivatives of languages as states; any number of languages can start in it.
 
     Args:
-        languages: their indices are the labels.
+        max_token_len: bytes of the longest token, for ``mask_state``.
     """
 
-    def __init__(self, languages: Sequence[Node]) -> None:
-        self._numbers: dict[tuple[Node, ...], int] = {}
-        self._states: list[tuple[Node, ...]] = []
-        self._rows: list[list[int] | None] = []
-        self._number([NOTHING] * len(languages))
-        self.start = self._number(languages)
+    def __init__(self, max_token_len: int) -> None:
+        self._max_count = max_token_len + 1
+        self._numbers: dict[Node, int] = {NOTHING: DEAD}
+        self._languages: list[Node] = [NOTHING]
+        self._rows: dict[int, TransitionRow] = {}
+        self._lock = threading.Lock()
 
-    def step(self, state: int, byte: int) -> int:
-        """The state after one more byte."""
-        return self.row(state)[byte]
+    def state_of(self, language: Node) -> int:
+        """The state before a text of the language."""
+        number = self._numbers.get(language)
+        if number is None:
+            if is_empty(language):
+                language = NOTHING
+            with self._lock:
+                number = self._numbers.setdefault(language, len(self._languages))
+                if number == len(self._languages):
+                    self._languages.append(language)
+        return number
 
-    def row(self, state: int) -> list[int]:
-        """The next state for each of the 256 bytes."""
-        known = self._rows[state]
+    def row(self, state: int) -> TransitionRow:
+        known = self._rows.get(state)
         if known is None:
-            known = [DEAD] * 256
-            for byte_class in joint_classes(self._states[state]):
-                byte = first_byte(byte_class)
-                following = self._number([derivative(n, byte) for n in self._states[state]])
+            language = self._languages[state]
+            known = np.zeros(256, np.int32)
+            for byte_class in byte_classes(language):
+                following = self.state_of(derivative(language, first_byte(byte_class)))
                 if following != DEAD:
-                    while byte_class:
-                        known[first_byte(byte_class)] = following
-                        byte_class &= byte_class - 1
+                    known[_members(byte_class)] = following
             self._rows[state] = known
         return known
 
     def labels(self, state: int) -> tuple[int, ...]:
-        """The languages that hold the text that led here."""
-        return tuple(i for i, node in enumerate(self._states[state]) if node.nullable)
+        return (0,) if self._languages[state].nullable else ()
 
-    def next_bytes(self, state: int) -> int:
-        """The bytes that do not lead to ``DEAD``, as a bit set of 256."""
-        return sum(1 << byte for byte, following in enumerate(self.row(state)) if following)
+    def mask_state(self, state: int) -> int:
+        """The state with repeat counts clipped to what one token can consume."""
+        language = self._languages[state]
+        shorter = clipped(language, self._max_count)
+        return state if shorter is language else self.state_of(shorter)
 
     @property
     def num_states(self) -> int:
-        return len(self._states)
+        return len(self._languages)
 
-    def _number(self, languages: Sequence[Node]) -> int:
-        key = tuple(NOTHING if is_empty(node) else node for node in languages)
-        number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = len(self._states)
-            self._states.append(key)
-            self._rows.append(None)
-        return number
+
+class LiteralTrie:
+    """An automaton over literal texts; their indices are the labels.
+
+    Args:
+        texts: not empty, and all different.
+    """
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        self._rows = [np.zeros(256, np.int32), np.zeros(256, np.int32)]
+        self._labels: list[tuple[int, ...]] = [(), ()]
+        self.start = 1
+        for label, text in enumerate(texts):
+            state = self.start
+            for byte in text:
+                if not self._rows[state][byte]:
+                    self._rows[state][byte] = len(self._rows)
+                    self._rows.append(np.zeros(256, np.int32))
+                    self._labels.append(())
+                state = int(self._rows[state][byte])
+            self._labels[state] = (label,)
+
+    def row(self, state: int) -> TransitionRow:
+        return self._rows[state]
+
+    def labels(self, state: int) -> tuple[int, ...]:
+        return self._labels[state]
+
+    def mask_state(self, state: int) -> int:
+        return state
+
+    @property
+    def num_states(self) -> int:
+        return len(self._rows)
+
+
+@lru_cache(4096)
+def _members(byte_class: int) -> npt.NDArray[np.intp]:
+    """The bytes of a bit set."""
+    bits = np.frombuffer(byte_class.to_bytes(32, "little"), np.uint8)
+    return np.flatnonzero(np.unpackbits(bits, bitorder="little"))

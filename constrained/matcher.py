@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .masks import MaskTable
-from .vocabulary import Vocabulary
-
-MAX_FORCED = 4096
+from .vocabulary import Row, Vocabulary
 
 
 class GrammarMatcher(Protocol):
@@ -44,18 +42,26 @@ class GrammarMatcher(Protocol):
         """The next tokens must spell ``withheld`` first (token healing after a rollback)."""
 
 
-class ByteAutomaton(Protocol):
-    """A language of bytes, as numbered states; 0 is the dead state."""
+class Automaton(Protocol):
+    """A language of bytes as numbered states; 0 is the dead one."""
 
     @property
     def start(self) -> int: ...
 
-    def step(self, state: int, byte: int) -> int: ...
+    def advance(self, state: int, text: bytes) -> int:
+        """The state after some bytes."""
 
-    def is_accepting(self, state: int) -> bool: ...
+    def is_accepting(self, state: int) -> bool:
+        """Whether the text so far is complete."""
 
-    def next_bytes(self, state: int) -> int:
-        """The bytes that can come next, as a bit set of 256."""
+    def is_finished(self, state: int) -> bool:
+        """Whether it is complete and nothing may follow."""
+
+    def forced(self, state: int) -> bytes:
+        """The bytes that must come next."""
+
+    def allowed(self, state: int) -> Row:
+        """The tokens that may come next, int32 ``[ceil(V/32)]``."""
 
 
 class AutomatonMatcher:
@@ -67,7 +73,7 @@ class AutomatonMatcher:
         vocabulary: the tokens.
     """
 
-    def __init__(self, automaton: ByteAutomaton, masks: MaskTable, vocabulary: Vocabulary) -> None:
+    def __init__(self, automaton: Automaton, masks: MaskTable, vocabulary: Vocabulary) -> None:
         self._automaton = automaton
         self._masks = masks
         self._vocabulary = vocabulary
@@ -88,10 +94,9 @@ class AutomatonMatcher:
             text = self._vocabulary.token_bytes[token_id]
             if not text or not (text.startswith(withheld) or withheld.startswith(text)):
                 return False
-            for byte in text:
-                state = self._automaton.step(state, byte)
-                if not state:
-                    return False
+            state = self._automaton.advance(state, text)
+            if not state:
+                return False
             withheld = withheld[len(text) :]
         self._history.append((self._state, self._withheld))
         self._state, self._withheld = state, withheld
@@ -112,20 +117,11 @@ class AutomatonMatcher:
     def forced(self) -> bytes:
         if self._ended:
             return b""
-        forced = bytearray()
-        state = self._state
-        while len(forced) < MAX_FORCED and not self._automaton.is_accepting(state):
-            following = self._automaton.next_bytes(state)
-            if following.bit_count() != 1:
-                break
-            forced.append(following.bit_length() - 1)
-            state = self._automaton.step(state, forced[-1])
-        if len(forced) < len(self._withheld):
-            return whole_characters(self._withheld)
-        return whole_characters(bytes(forced))
+        forced = self._automaton.forced(self._state)
+        return whole_characters(max(forced, self._withheld, key=len))
 
     def is_terminated(self) -> bool:
-        return self._ended or (self.is_accepting() and not self._automaton.next_bytes(self._state))
+        return self._ended or (not self._withheld and self._automaton.is_finished(self._state))
 
     def is_accepting(self) -> bool:
         return not self._withheld and self._automaton.is_accepting(self._state)

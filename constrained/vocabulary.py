@@ -18,6 +18,7 @@ class Vocabulary:
     """Tokens, sorted by their bytes, and their trie in preorder.
 
     Attributes:
+        max_token_len: bytes of the longest token.
         size: number of token ids, special ones included.
         token_bytes: the bytes of each token, None for special tokens.
         eos_token_ids: tokens that end the output.
@@ -40,6 +41,7 @@ class Vocabulary:
         spelled.sort()
         self._sorted = [token for token, _ in spelled]
         self.order = np.array([token_id for _, token_id in spelled], np.int32)
+        self.max_token_len = max(map(len, self._sorted), default=0)
         self.node_bytes, self.node_skip, self.node_tokens = _trie(self._sorted)
 
     @classmethod
@@ -63,7 +65,7 @@ class Vocabulary:
     def prefix_row(self, withheld: bytes) -> Row:
         """The tokens that begin with ``withheld``, and those that are a beginning of it."""
         first = bisect_left(self._sorted, withheld)
-        last = bisect_left(self._sorted, withheld + b"\xff" * (self._longest + 1))
+        last = bisect_left(self._sorted, withheld + b"\xff" * (self.max_token_len + 1))
         longer = self.order[first:last]
         shorter = [
             self.order[at]
@@ -71,10 +73,6 @@ class Vocabulary:
             for at in self._equal_to(withheld[:length])
         ]
         return self.row_of(np.concatenate((longer, np.array(shorter, np.int32))))
-
-    @property
-    def _longest(self) -> int:
-        return max(map(len, self._sorted), default=0)
 
     def _equal_to(self, token: bytes) -> range:
         first = bisect_left(self._sorted, token)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from .checkpoints.checkpoint import open_checkpoint
 from .errors import SGLangError
@@ -16,6 +18,7 @@ from .text.tokenizer_manager import TokenizerManager
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; a mistake of the user's is one line on stderr and exit status 2."""
+    signal.signal(signal.SIGTERM, _leave)
     try:
         args = resolve(parse_args(sys.argv[1:] if argv is None else argv))
         logging.basicConfig(
@@ -29,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM is the ordinary way to stop; uvicorn raises it again once requests are drained."""
+    raise SystemExit(0)
 
 
 def launch_server(args: ServerArgs) -> None:

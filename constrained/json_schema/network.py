@@ -13,6 +13,7 @@ from typing import Any
 from ..derivatives import count_words, is_empty
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..network import END, Capture, Edge, State, Target
 from ..regex_tree import Node, alternate, complement, concat, intersect, literal
 from .array_states import item_formulas, may_close, next_items, opening_state
 from .document import Document
@@ -21,17 +22,7 @@ from .liveness import Liveness
 from .normaliser import Normaliser
 from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
 from .shapes import BOOLEAN, NULL, ArrayShape
-from .states import (
-    END,
-    ArrayState,
-    Capture,
-    Edge,
-    ObjectState,
-    State,
-    Target,
-    UniqueItemState,
-    ValueState,
-)
+from .states import ArrayState, JsonState, ObjectState, UniqueItemState, ValueState
 from .string_language import STRING
 
 MAX_FORMULAS = 20_000
@@ -41,7 +32,7 @@ WHOLE_WITH_FRACTION = intersect(INTEGER, complement(PLAIN_INTEGER))
 
 
 class JsonNetwork:
-    """The transition network of a schema.
+    """The recursive transition network of a schema; a ``Network``.
 
     Args:
         schema: parsed JSON of the schema.
@@ -71,7 +62,13 @@ class JsonNetwork:
             return tuple(self._array_edges(state))
         if isinstance(state, UniqueItemState):
             return (self._unique_item_edge(state),)
+        assert isinstance(state, ObjectState)
         return tuple(self._object_edges(state))
+
+    def with_captured(self, state: State, text: str) -> JsonState:
+        """The state that also knows this key or item."""
+        assert isinstance(state, ArrayState | ObjectState)
+        return replace(state, seen=state.seen | {text})
 
     def _value_edges(self, formula: Formula) -> Iterator[Edge]:
         values = self._normaliser.values(formula)
@@ -103,7 +100,7 @@ class JsonNetwork:
             if not self._liveness.satisfiable(formula):
                 continue
             if not state.shape.unique:
-                yield Target(after, formula)
+                yield Target(after, ValueState(formula))
             elif not is_empty(self._unique_items(formula, state.seen)):
                 yield Target(UniqueItemState(formula, after))
 
@@ -135,7 +132,7 @@ class JsonNetwork:
             if choice.name is None and state.seen:
                 keys = intersect(keys, complement(alternate(*(literal(k) for k in state.seen))))
             if self._liveness.satisfiable(formula) and self._liveness.completes_object(after):
-                targets.setdefault(keys, []).append(Target(after, formula))
+                targets.setdefault(keys, []).append(Target(after, ValueState(formula)))
         before = self._options.item_separator if state.count else ""
         capture = Capture(len(before.encode()), len(self._options.key_separator.encode()))
         for keys, following in targets.items():

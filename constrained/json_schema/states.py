@@ -1,16 +1,9 @@
-"""The states of the JSON machine and what leads from one to another.
-
-The machine is a recursive transition network: a state belongs to one frame (a value, an array or
-an object being written), and an edge is a regular lexeme of JSON text after which the frame ends,
-goes on in another state, or waits there while a nested value is written.
-"""
+"""The states of the network of a JSON Schema: how far a value, an array or an object is written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
-from ..regex_tree import Node
 from .formula import Formula
 from .shapes import ArrayShape, ObjectShape
 
@@ -74,35 +67,4 @@ class ObjectState:
     seen: frozenset[str] = field(default=frozenset())
 
 
-State = ValueState | ArrayState | UniqueItemState | ObjectState
-
-
-class Target(NamedTuple):
-    """What follows a lexeme: an optional nested value, then a state, or the end of the frame."""
-
-    state: State | None
-    value: Formula | None = None
-
-
-class Capture(NamedTuple):
-    """The text of a lexeme, less some bytes at either end, joins ``seen`` of what follows."""
-
-    skip: int
-    drop: int
-
-
-class Edge(NamedTuple):
-    """A lexeme and all that may follow it."""
-
-    lexeme: Node
-    targets: tuple[Target, ...]
-    capture: Capture | None = None
-
-
-END = (Target(None),)
-
-
-def with_seen(state: State, text: str) -> State:
-    """The state that remembers the text of a lexeme."""
-    assert isinstance(state, ArrayState | ObjectState)
-    return replace(state, seen=state.seen | {text})
+JsonState = ValueState | ArrayState | UniqueItemState | ObjectState

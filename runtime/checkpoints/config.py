@@ -16,6 +16,7 @@ Activation = Literal["silu", "gelu_tanh"]
 _Number = TypeVar("_Number", int, float)
 RopeKind = Literal["default", "linear", "dynamic", "llama3", "yarn", "factors"]
 
+_MAX_LAYERS = 10_000
 # model_type of a checkpoint -> the file of runtime/models/ that defines it
 FAMILIES = {
     "llama": "llama",
@@ -152,12 +153,14 @@ class _Fields:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
 
-    def size(self, name: str, default: int | None = None) -> int:
+    def size(self, name: str, default: int | None = None, most: int = 2**31 - 1) -> int:
         value = self.config.get(name)
         if value is None:
             value = default
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
-            raise ModelLoadError(f"config: {name} must be a positive integer, got {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+            raise ModelLoadError(
+                f"config: {name} must be an integer between 1 and {most}, got {value!r}"
+            )
         return value
 
     def number(self, name: str, default: float) -> float:
@@ -168,7 +171,11 @@ class _Fields:
 
     def optional(self, name: str, kind: type[_Number]) -> _Number | None:
         value = self.config.get(name)
-        return None if value is None else kind(value)
+        if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ModelLoadError(f"config: {name} must be a number, got {value!r}")
+        return kind(value)
 
 
 def _family(config: Mapping[str, Any]) -> str:
@@ -226,7 +233,7 @@ def _dtype(config: Mapping[str, Any]) -> str:
 def _local_layers(family: str, fields: _Fields) -> list[bool]:
     """For each layer, whether it attends within the sliding window only."""
     config = fields.config
-    num_layers = fields.size("num_hidden_layers")
+    num_layers = fields.size("num_hidden_layers", most=_MAX_LAYERS)
     layer_types = config.get("layer_types")
     if layer_types is not None:
         if len(layer_types) != num_layers:

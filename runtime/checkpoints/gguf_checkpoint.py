@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ModelLoadError
 from ..text.gguf_tokenizer import tokenizer_from_gguf
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
@@ -27,14 +30,24 @@ class GGUFCheckpoint:
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         self.file = GGUFFile(path)
-        self.config = ModelConfig.from_hf(hf_config(self.file))
+        with self._metadata_read():
+            self.config = ModelConfig.from_hf(hf_config(self.file))
 
     def tokenizer(self) -> Tokenizer:
-        return tokenizer_from_gguf(
-            self.file.metadata,
-            vocab_size=self.config.vocab_size,
-            eos_token_ids=self.config.eos_token_ids,
-        )
+        with self._metadata_read():
+            return tokenizer_from_gguf(
+                self.file.metadata,
+                vocab_size=self.config.vocab_size,
+                eos_token_ids=self.config.eos_token_ids,
+            )
+
+    @contextmanager
+    def _metadata_read(self) -> Iterator[None]:
+        """Metadata may hold values of any type; one that does not fit is the file's fault."""
+        try:
+            yield
+        except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+            raise ModelLoadError(f"{self.file.path}: metadata is inconsistent: {error}") from error
 
     def weights(self, dtype: torch.dtype) -> WeightSource:
         # Imports torch, which the API process never needs.

@@ -46,6 +46,7 @@ def hf_config(file: GGUFFile) -> dict[str, Any]:
     def get(key: str, default: Any = None) -> Any:
         return metadata.get(f"{architecture}.{key}", default)
 
+    _check_supported(file, get("expert_count", 0))
     missing = [
         key
         for key in ("block_count", "embedding_length", "attention.head_count", "context_length")
@@ -79,6 +80,16 @@ def hf_config(file: GGUFFile) -> dict[str, Any]:
     if architecture == "gemma3":
         config |= _gemma3(config)
     return config
+
+
+def _check_supported(file: GGUFFile, num_experts: int) -> None:
+    num_parts = file.metadata.get("split.count", 1)
+    if num_parts not in (0, 1):
+        raise ModelLoadError(
+            f"{file.path} is one of {num_parts} parts; join them first (llama-gguf-split --merge)"
+        )
+    if num_experts:
+        raise ModelLoadError(f"{file.path}: models with experts ({num_experts}) are not supported")
 
 
 def _gemma3(config: dict[str, Any]) -> dict[str, Any]:

@@ -93,5 +93,7 @@ def _unpermute(tensor: torch.Tensor, num_heads: int) -> torch.Tensor:
     llama.cpp rotates neighbouring pairs (2i, 2i + 1), Hugging Face the halves (i, i + D / 2), and
     the conversion of the llama architecture moves the rows so that both mean the same.
     """
+    if len(tensor) % (2 * num_heads):
+        raise ModelLoadError(f"{len(tensor)} rows of q or k do not fit {num_heads} heads")
     pairs = tensor.view(num_heads, -1, 2, *tensor.shape[1:])
     return pairs.transpose(1, 2).reshape(tensor.shape)

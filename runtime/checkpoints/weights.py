@@ -35,22 +35,30 @@ class Weights:
     Args:
         source: where the tensors come from.
         dtype, device: what every tensor is converted to.
+        prefix: put in front of every name asked for.
+        unread: names that nobody has asked for yet; all of the source's when None.
     """
 
-    def __init__(self, source: WeightSource, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        source: WeightSource,
+        dtype: torch.dtype,
+        device: torch.device,
+        prefix: str = "",
+        unread: set[str] | None = None,
+    ) -> None:
         self.dtype = dtype
         self.device = device
         self._source = source
-        self._prefix = ""
-        self._unread = {name for name in source.names() if not _BUFFERS.search(name)}
+        self._prefix = prefix
+        if unread is None:
+            unread = {name for name in source.names() if not _BUFFERS.search(name)}
+        self._unread = unread
 
     def scope(self, name: str) -> Weights:
         """The weights below ``name``; what is read there counts as read here."""
-        inner = object.__new__(Weights)
-        inner.dtype, inner.device, inner._source = self.dtype, self.device, self._source
-        inner._prefix = f"{self._prefix}{name}."
-        inner._unread = self._unread
-        return inner
+        prefix = f"{self._prefix}{name}."
+        return Weights(self._source, self.dtype, self.device, prefix, self._unread)
 
     def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Read one tensor, in ``dtype`` if it differs from the other weights'.

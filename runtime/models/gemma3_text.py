@@ -21,7 +21,8 @@ from ..layers.attention import Attention
 from ..layers.mlp import GatedMLP
 from ..layers.norm import RMSNorm
 from ..model_executor.forward_batch import ForwardBatch
-from .decoder import Decoder, Parts, layer_weights
+from .decoder import Decoder, layer_weights
+from .parts import Parts
 
 _NORM_OFFSET = 1.0  # norms multiply by 1 + weight
 

@@ -10,7 +10,8 @@ from sglang_lang.kernels.dispatch import Ops
 
 from ..checkpoints.config import ModelConfig
 from ..checkpoints.weights import Weights
-from .decoder import Decoder, Parts, PreNormLayer
+from .decoder import Decoder, PreNormLayer
+from .parts import Parts
 
 
 def build(config: ModelConfig, weights: Weights, ops: Ops) -> Decoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import Protocol
 
@@ -29,7 +30,11 @@ class CausalLM(Protocol):
 
 
 def load_model(
-    checkpoint: Checkpoint, ops: Ops, dtype: torch.dtype, device: torch.device
+    checkpoint: Checkpoint,
+    ops: Ops,
+    dtype: torch.dtype,
+    device: torch.device,
+    context_len: int | None = None,
 ) -> CausalLM:
     """Read a checkpoint's weights into a model.
 
@@ -38,11 +43,15 @@ def load_model(
         ops: what the layers compute with.
         dtype: of weights and activations (norm weights stay float32).
         device: where they lie.
+        context_len: the longest sequence that will come, if below the model's own; rotary tables
+            need memory for each position.
 
     Raises:
         ModelLoadError: a weight is missing, has the wrong shape, or would go unread.
     """
     config = checkpoint.config
+    if context_len is not None:
+        config = replace(config, context_len=min(context_len, config.context_len))
     family = import_module(f".{config.family}", __package__)  # one of config.FAMILIES
     weights = Weights(checkpoint.weights(dtype), dtype, device)
     with torch.inference_mode(), _one_thread():

@@ -25,7 +25,8 @@ from tokenizers import Tokenizer as Backend
 from ..errors import ModelLoadError
 from .tokenizer import Tokenizer, TokenizerSettings
 
-_CONTROL, _USER_DEFINED = 3, 4  # entries of tokenizer.ggml.token_type
+# Entries of tokenizer.ggml.token_type; the first two are special tokens.
+_UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 2, 3, 4, 5
 _SPECIAL_TOKENS = {
     "bos_token": "bos",
     "eos_token": "eos",
@@ -58,7 +59,8 @@ _WORD_PATTERNS: dict[str, str | None] = {
 # GPT-2's pattern after every digit was cut off by itself.
 _DIGITS_FIRST = frozenset({"smollm", "starcoder", "refact", "command-r"})
 _NFC = frozenset({"qwen2", "deepseek-r1-qwen"})
-# Llama 3 and Mistral's Tekken take a word that is in the vocabulary whole, whatever its merges.
+# Llama 3 and Mistral's Tekken take a word that is in the vocabulary whole, whatever its merges,
+# and put BOS in front unless the file says not to.
 _WHOLE_WORDS = frozenset({"llama3", "llama-v3", "llama-bpe", "smaug-bpe", "tekken"})
 
 
@@ -83,15 +85,17 @@ def tokenizer_from_gguf(
         backend = _sentencepiece(vocabulary, metadata)
     else:
         raise ModelLoadError(f"GGUF tokenizer {kind!r} is not supported; known are gpt2 and llama")
-    backend.add_special_tokens(vocabulary.added_tokens(_CONTROL))
+    backend.add_special_tokens(vocabulary.added_tokens(_UNKNOWN, _CONTROL))
     backend.add_tokens(vocabulary.added_tokens(_USER_DEFINED))
-    _add_bos_and_eos(backend, vocabulary, metadata, by_default=kind == "llama")
+    bos_by_default = kind == "llama" or metadata.get("tokenizer.ggml.pre") in _WHOLE_WORDS
+    _add_bos_and_eos(backend, vocabulary, metadata, bos_by_default)
     template = metadata.get("tokenizer.chat_template")
     settings = TokenizerSettings(
         vocab_size=vocab_size,
         eos_token_ids=eos_token_ids,
         special_tokens=vocabulary.special_tokens,
         chat_templates={} if template is None else {"default": template},
+        unused_token_ids=vocabulary.ids_of_type(_UNUSED),
     )
     return Tokenizer(backend, settings)
 
@@ -104,7 +108,7 @@ class _Vocabulary:
         if not self.tokens:
             raise ModelLoadError("the GGUF metadata lacks tokenizer.ggml.tokens")
         types = metadata.get("tokenizer.ggml.token_type")
-        self._types = [] if types is None else types.tolist()
+        self._types = [] if types is None else types.tolist()[: len(self.tokens)]
         self.special_tokens = {
             name: self.tokens[token_id]
             for name, key in _SPECIAL_TOKENS.items()
@@ -112,13 +116,17 @@ class _Vocabulary:
             and token_id < len(self.tokens)
         }
 
-    def added_tokens(self, token_type: int) -> list[AddedToken]:
-        """Tokens of one type: they are found in the text before anything else happens to it."""
+    def added_tokens(self, *token_types: int) -> list[AddedToken]:
+        """Tokens of some types: they are found in the text before anything else happens to it."""
         return [
-            AddedToken(token, normalized=False, special=token_type == _CONTROL)
-            for token, its_type in zip(self.tokens, self._types, strict=False)
-            if its_type == token_type
+            AddedToken(self.tokens[token_id], normalized=False)
+            for token_id in sorted(self.ids_of_type(*token_types))
         ]
+
+    def ids_of_type(self, *token_types: int) -> frozenset[int]:
+        return frozenset(
+            token_id for token_id, its_type in enumerate(self._types) if its_type in token_types
+        )
 
     def ids(self) -> dict[str, int]:
         return {token: token_id for token_id, token in enumerate(self.tokens)}
@@ -216,11 +224,11 @@ def _merges(ids: Mapping[str, int], priorities: list[float]) -> Iterator[tuple[s
 
 
 def _add_bos_and_eos(
-    backend: Backend, vocabulary: _Vocabulary, metadata: Mapping[str, Any], by_default: bool
+    backend: Backend, vocabulary: _Vocabulary, metadata: Mapping[str, Any], bos_by_default: bool
 ) -> None:
     template: list[str] = ["$A"]
     special: list[tuple[str, int]] = []
-    for name, default, place in (("bos", by_default, 0), ("eos", False, 2)):
+    for name, default, place in (("bos", bos_by_default, 0), ("eos", False, 2)):
         token = vocabulary.special_tokens.get(f"{name}_token")
         if token is not None and metadata.get(f"tokenizer.ggml.add_{name}_token", default):
             template.insert(place, token)

@@ -33,12 +33,14 @@ class TokenizerSettings:
         special_tokens: text of ``bos_token``, ``eos_token``, ..., for the chat template.
         chat_templates: Jinja text by name; "default" is the usual one, "tool_use" the one to
             take when the request brings tools.
+        unused_token_ids: fill the vocabulary up and stand for no text.
     """
 
     vocab_size: int
     eos_token_ids: tuple[int, ...] = ()
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     chat_templates: Mapping[str, str] = field(default_factory=dict)
+    unused_token_ids: frozenset[int] = frozenset()
 
 
 class Tokenizer:
@@ -50,6 +52,9 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: TokenizerSettings) -> None:
+        # Left over from training in some files; here it would cut prompts without a word.
+        backend.no_truncation()
+        backend.no_padding()
         self._backend = backend
         self._settings = settings
         self.vocab_size = settings.vocab_size
@@ -150,13 +155,14 @@ class Tokenizer:
     def token_bytes(self) -> list[bytes | None]:
         """The exact bytes each id stands for [vocab_size].
 
-        None for special tokens and for padding rows. A sentencepiece ``▁`` is the space it stands
-        for, also at the start of a text, where ``decode`` drops it.
+        None for special and unused tokens and for padding rows. A sentencepiece ``▁`` is the
+        space it stands for, also at the start of a text, where ``decode`` drops it.
         """
         to_bytes = _byte_level_bytes if _is_byte_level(self._backend) else _sentencepiece_bytes
         table: list[bytes | None] = [None] * self.vocab_size
+        without = self.special_token_ids | self._settings.unused_token_ids
         for token, token_id in self._backend.get_vocab().items():
-            if token_id < self.vocab_size and token_id not in self.special_token_ids:
+            if token_id < self.vocab_size and token_id not in without:
                 table[token_id] = to_bytes(token)
         return table
 

@@ -116,8 +116,11 @@ def test_generation_config_wins_over_config_for_eos() -> None:
     ("change", "message"),
     [
         ({"model_type": "mamba"}, "unknown architecture 'mamba'"),
-        ({"hidden_size": None}, "hidden_size must be a positive integer, got None"),
-        ({"num_hidden_layers": -1}, "num_hidden_layers must be a positive integer, got -1"),
+        ({"hidden_size": None}, "hidden_size must be an integer between 1 and"),
+        (
+            {"num_hidden_layers": -1},
+            "num_hidden_layers must be an integer between 1 and 10000, got -1",
+        ),
         ({"num_key_value_heads": 3}, "no multiple"),
         ({"hidden_act": "relu"}, "hidden_act 'relu' is not supported"),
         ({"rope_scaling": {"type": "magic"}}, "rope_type 'magic' is not supported"),

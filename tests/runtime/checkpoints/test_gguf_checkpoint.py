@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sglang_lang.runtime.checkpoints.gguf_checkpoint import GGUFCheckpoint
 from sglang_lang.runtime.checkpoints.weights import Weights
@@ -177,6 +180,47 @@ def test_unknown_architecture(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "model.gguf", "mamba")
     writer.add_model()
     with pytest.raises(ModelLoadError, match="unknown architecture 'mamba'; supported in GGUF are"):
+        writer.close()
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(flips=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(1, 255)), min_size=1))
+def test_damage_is_a_load_error_or_harmless(
+    flips: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    original = folder / "whole.gguf"
+    if not original.exists():
+        writer = Writer(original, "llama")
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(["a", "b", "ab", "</s>"])
+        writer.add_token_types([1, 1, 1, 3])
+        writer.add_token_merges(["a b"])
+        writer.add_eos_token_id(3)
+        writer.add_model()
+        writer.close()
+    data = bytearray(original.read_bytes())
+    header_len = GGUFCheckpoint(original, "whole").file.tensors["token_embd.weight"].start
+    for position, bits in flips:
+        data[position % header_len] ^= bits
+    damaged = folder / "damaged_model.gguf"
+    damaged.write_bytes(data)
+    with suppress(ModelLoadError):
+        checkpoint = GGUFCheckpoint(damaged, "damaged")
+        checkpoint.tokenizer().encode("ab")
+
+
+def test_experts_and_parts_are_refused(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "experts.gguf", "llama")
+    writer.add_expert_count(8)
+    writer.add_model()
+    with pytest.raises(ModelLoadError, match=r"models with experts \(8\) are not supported"):
+        writer.close()
+    writer = Writer(tmp_path / "part.gguf", "llama")
+    writer.add_uint16("split.count", 3)
+    writer.add_model()
+    with pytest.raises(ModelLoadError, match="is one of 3 parts; join them first"):
         writer.close()
 
 

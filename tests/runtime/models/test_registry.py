@@ -95,6 +95,16 @@ def test_dummy_model_runs(model_type: str, folder: Path) -> None:
     assert logits.isfinite().all()
 
 
+def test_a_shorter_context_needs_smaller_tables(folder: Path) -> None:
+    checkpoint = open_checkpoint(str(folder))
+    ops = load_ops(CPU, "reference")
+    short = load_model(checkpoint, ops, torch.float32, CPU, context_len=8)
+    runner = PagedRunner(short, checkpoint.config, torch.float32, 1)
+    runner.extend([[1] * 8])
+    with pytest.raises(IndexError):
+        runner.extend([[1]])
+
+
 def test_every_family_is_a_file() -> None:
     files = {path.stem for path in Path(registry.__file__).parent.glob("*.py")}
     assert set(FAMILIES.values()) <= files

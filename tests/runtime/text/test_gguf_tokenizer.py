@@ -20,7 +20,7 @@ from sglang_lang.runtime.text.tokenizer import Tokenizer
 
 from .samples import TEXTS
 
-CONTROL, USER_DEFINED, BYTE = 3, 4, 6
+UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_end|>"]
 WITH_SPECIAL = [*TEXTS, "<s>hi</s> <|im_end|>\n<think> x</think>"]
 
@@ -152,6 +152,33 @@ def test_qwen2_composes_characters(byte_level_fields: dict[str, Any], tmp_path: 
     path = write_gguf(tmp_path / "model.gguf", "llama", byte_level_fields | {"pre": "qwen2"})
     tokenizer = build(path)
     assert tokenizer.encode("e\u0301") == tokenizer.encode("\u00e9")
+
+
+def test_llama3_puts_bos_first_unless_told_otherwise() -> None:
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": ["a", "b", "<s>"],
+        "tokenizer.ggml.token_type": np.array([1, 1, CONTROL]),
+        "tokenizer.ggml.merges": [],
+        "tokenizer.ggml.bos_token_id": 2,
+    }
+    assert tokenizer_from_gguf(metadata, 3, ()).encode("ab") == [2, 0, 1]
+    metadata["tokenizer.ggml.add_bos_token"] = False
+    assert tokenizer_from_gguf(metadata, 3, ()).encode("ab") == [0, 1]
+
+
+def test_unused_tokens_stand_for_nothing(tmp_path: Path) -> None:
+    fields = {
+        "model": "gpt2",
+        "pre": "gpt-2",
+        "tokens": ["<unk>", "<s>", "</s>", "a", "[PAD4]", "aa"],
+        "types": [UNKNOWN, CONTROL, CONTROL, 1, UNUSED, 1],
+        "merges": ["a a"],
+    }
+    tokenizer = build(write_gguf(tmp_path / "model.gguf", "llama", fields))
+    assert tokenizer.token_bytes == [None, None, None, b"a", None, b"aa"]
+    assert tokenizer.special_token_ids == {0, 1, 2}
 
 
 def test_chat_template_comes_along(byte_level_fields: dict[str, Any], tmp_path: Path) -> None:

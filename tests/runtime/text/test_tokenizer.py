@@ -79,6 +79,15 @@ def test_lone_surrogate_is_refused(smollm2: Tokenizer) -> None:
         smollm2.encode("\ud800")
 
 
+def test_prompts_are_never_cut_or_padded(folder: Path) -> None:
+    backend = Backend.from_file(str(folder / "tokenizer.json"))
+    backend.enable_truncation(4)
+    backend.enable_padding(length=6)
+    backend.save(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.encode_batch(["ab", "abcdefgh"]) == [[*b"ab"], [*b"abcdefgh"]]
+
+
 def test_padding_rows_have_no_bytes(folder: Path) -> None:
     tokenizer = Tokenizer.from_folder(folder, vocab_size=300)
     assert len(tokenizer.token_bytes) == tokenizer.vocab_size == 300

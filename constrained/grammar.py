@@ -1,0 +1,38 @@
+"""A grammar compiled for one vocabulary: a machine over its network, and the masks of its states."""
+
+from __future__ import annotations
+
+from .machine import Machine
+from .masks import MaskTable
+from .matcher import AutomatonMatcher
+from .native_machine import NativeMachine, NativeVocabulary
+from .network import Network
+from .vocabulary import Vocabulary
+
+
+class NetworkGrammar:
+    """A compiled network, shared by the requests that use it.
+
+    Args:
+        network: the grammar.
+        vocabulary: the tokens.
+        native: the vocabulary on the C++ side; None runs the machine in Python.
+    """
+
+    def __init__(
+        self, network: Network, vocabulary: Vocabulary, native: NativeVocabulary | None
+    ) -> None:
+        self._machine = (
+            Machine(network, vocabulary) if native is None else NativeMachine(network, native)
+        )
+        self._vocabulary = vocabulary
+        self._masks = MaskTable(self._machine, vocabulary)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes it holds now; it grows with use."""
+        return self._masks.memory_bytes + self._machine.memory_bytes
+
+    def matcher(self) -> AutomatonMatcher:
+        """A fresh matcher at the start of the grammar."""
+        return AutomatonMatcher(self._machine, self._masks, self._vocabulary)
