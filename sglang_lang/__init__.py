@@ -31,6 +31,8 @@ from .api import (
     video,
 )
 from .choices import (
+    ChoicesDecision,
+    ChoicesSamplingMethod,
     greedy_token_selection,
     token_length_normalized,
     unconditional_likelihood_normalized,
@@ -43,14 +45,18 @@ from .ir import SglFunction
 if TYPE_CHECKING:
     from .backends.engine import Engine
     from .backends.runtime_endpoint import RuntimeEndpoint
+    from .backends.server_process import Runtime
     from .runtime.server_args import ServerArgs
     from .version import __version__
 
 __all__ = [
     "BackendError",
+    "ChoicesDecision",
+    "ChoicesSamplingMethod",
     "Engine",
     "ProgramError",
     "ProgramState",
+    "Runtime",
     "RuntimeEndpoint",
     "ServerArgs",
     "SglFunction",
@@ -84,6 +90,7 @@ __all__ = [
 
 _LAZY = {
     "Engine": ".backends.engine",
+    "Runtime": ".backends.server_process",
     "RuntimeEndpoint": ".backends.runtime_endpoint",
     "ServerArgs": ".runtime.server_args",
     "__version__": ".version",
