@@ -48,7 +48,7 @@ class Usage:
     forced_tokens: int = 0
 
     def count(self, meta: dict[str, Any]) -> None:
-        self.calls += 1
+        self.calls += meta.get("calls", 1)
         self.prompt_tokens += meta.get("prompt_tokens") or 0
         self.cached_tokens += meta.get("cached_tokens") or 0
         self.completion_tokens += meta.get("completion_tokens") or 0
