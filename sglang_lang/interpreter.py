@@ -201,6 +201,7 @@ class ProgramState:
                 executor.stream,
                 executor.transcript.copy(),
                 dict(executor.variables),
+                executor.num_api_spec_tokens,
             )
             for _ in range(size)
         ]
