@@ -7,7 +7,7 @@
 namespace {
 
 constexpr int LOW_BITS = 4;
-constexpr long ROWS_TO_UNPACK = 16;  // from here on it pays to write the panel out in bf16 first
+constexpr long ROWS_TO_UNPACK = 12;  // from here on it pays to write the panel out in bf16 first
 
 INLINE f32x16 load_halves(const char* p) {
 #if defined(__AVX512F__)
