@@ -11,7 +11,7 @@ import pytest
 
 from sglang_lang.runtime.messages import AbortRequest, ControlReply, ControlRequest
 
-from .toy import EOS, Toy, continuation, request
+from .toy import EOS, ByteTokenizer, Toy, continuation, request
 
 
 def prompts(count: int, seed: int = 0) -> list[list[int]]:
@@ -305,3 +305,20 @@ def test_an_invalid_constraint_fails_only_its_request() -> None:
     finish = scheduler.outcomes["bad"].finish
     assert finish is not None and (finish.type, finish.status_code) == ("abort", 400)
     assert scheduler.outcomes["good"].ids == continuation([1], 5)
+
+
+def test_a_constraint_that_the_vocabulary_cannot_spell_fails_only_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_q: list[bytes | None] = [*ByteTokenizer.token_bytes]
+    without_q[ord("q")] = None
+    monkeypatch.setattr(ByteTokenizer, "token_bytes", without_q)
+    for jump_forward in (True, False):
+        scheduler = Toy(jump_forward=jump_forward).build()
+        scheduler.send(request("bad", [1], 20, regex="abqc"))
+        scheduler.send(request("good", [1], 20))
+        scheduler.run()
+        finish = scheduler.outcomes["bad"].finish
+        assert finish is not None and (finish.type, finish.status_code) == ("abort", 400)
+        assert scheduler.outcomes["good"].ids == continuation([1], 20)
+        scheduler.check_slots()
