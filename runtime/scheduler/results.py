@@ -10,7 +10,6 @@ from .batch import Part
 from .jump_forward import JumpForward
 from .req import Req
 
-
 _UNSPEAKABLE = FinishReason(
     "abort",
     message="the model's vocabulary has no token that the constraint allows next",

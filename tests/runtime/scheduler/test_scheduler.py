@@ -322,3 +322,15 @@ def test_a_constraint_that_the_vocabulary_cannot_spell_fails_only_its_request(
         assert finish is not None and (finish.type, finish.status_code) == ("abort", 400)
         assert scheduler.outcomes["good"].ids == continuation([1], 20)
         scheduler.check_slots()
+
+
+def test_stop_regex_ends_the_request_and_a_pattern_that_is_not_regular_is_refused() -> None:
+    scheduler = Toy().build()
+    bias = dict.fromkeys(b"0123456789 ", 30.0)
+    scheduler.send(request("s", [3], 60, stop_regex=[r"[0-9]{2} "], logit_bias=bias))
+    scheduler.send(request("back", [3], 60, stop_regex=[r"(a)\1"]))
+    scheduler.run()
+    text = bytes(scheduler.outcomes["s"].ids).decode()
+    assert re.search(r"[0-9]{2} $", text) and not re.search(r"[0-9]{2} .", text)
+    finish = scheduler.outcomes["back"].finish
+    assert finish is not None and finish.message is not None and "stop_regex" in finish.message
