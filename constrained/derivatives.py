@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .errors import GrammarError
+from .errors import UnsupportedGrammarError
 from .regex_tree import (
     ALL_BYTES,
     EPSILON,
@@ -32,7 +32,7 @@ from .regex_tree import (
     table,
 )
 
-MAX_SEARCHED_NODES = 50_000
+MAX_SEARCHED_NODES = 20_000
 
 
 def derivative(node: Node, byte: int) -> Node:
@@ -122,7 +122,7 @@ def is_empty(node: Node) -> bool:
     """Whether no byte string is in the language.
 
     Raises:
-        GrammarError: the question would take too long.
+        UnsupportedGrammarError: the question would take too long.
     """
     if node.nullable:
         return False
@@ -133,25 +133,23 @@ def is_empty(node: Node) -> bool:
 
 
 def _search(node: Node) -> None:
-    """Looks, breadth first, for a way to a nullable node, and notes what it finds on the way."""
+    """Looks, breadth first, for a way to a text, and notes what it finds out on the way."""
     reached_from: dict[Node, Node | None] = {node: None}
     queue = [node]
     for current in queue:
-        if current.nullable or current.empty is False:
-            step: Node | None = current
-            while step is not None:
-                step.empty = False
-                step = reached_from[step]
-            return
-        if current.empty:
-            continue
         for byte_class in byte_classes(current):
             following = derivative(current, first_byte(byte_class))
-            if following not in reached_from:
+            if following.empty is False:
+                step: Node | None = current
+                while step is not None:
+                    step.empty = False
+                    step = reached_from[step]
+                return
+            if following.empty is None and following not in reached_from:
                 reached_from[following] = current
                 queue.append(following)
         if len(queue) > MAX_SEARCHED_NODES:
-            raise GrammarError("the patterns combine to too large an automaton")
+            raise UnsupportedGrammarError("the patterns combine to too large an automaton")
     for current in queue:
         current.empty = True
 

@@ -1,4 +1,4 @@
-"""A grammar compiled for one vocabulary: a machine over its network, and the masks of its states."""
+"""A grammar compiled for one vocabulary: the machine over its network, and its masks."""
 
 from __future__ import annotations
 

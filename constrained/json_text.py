@@ -10,6 +10,7 @@ from typing import Any
 from .errors import GrammarError
 
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(text: str, name: str, *, max_len: int, max_depth: int) -> Any:
@@ -27,11 +28,22 @@ def parse_json(text: str, name: str, *, max_len: int, max_depth: int) -> Any:
         raise GrammarError(f"{name} has {len(text)} characters, the limit is {max_len}")
     _check_depth(text, name, max_depth)
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise GrammarError(f"{name} is not JSON: {error}", position=error.pos) from error
     except ValueError as error:  # an integer of thousands of digits, NaN, Infinity
         raise GrammarError(f"{name} is not JSON: {error}") from error
+    if _SURROGATE.search(text):
+        _check_surrogates(value, name)
+    return value
+
+
+def _check_surrogates(value: Any, name: str) -> None:
+    """Refuses strings with half a surrogate pair, which are no text."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise GrammarError(f"{name} holds a lone surrogate, which is no character") from error
 
 
 def _check_depth(text: str, name: str, max_depth: int) -> None:

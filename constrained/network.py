@@ -122,7 +122,9 @@ class Places:
     def _compile(self, number: int) -> None:
         edges = self._network.edges(self._states[number])
         literals = tuple(edge for edge in edges if isinstance(edge.lexeme, Literal))
-        groups = [(edge,) for edge in edges if not isinstance(edge.lexeme, Literal)]
+        groups: list[tuple[Edge, ...]] = [
+            (edge,) for edge in edges if not isinstance(edge.lexeme, Literal)
+        ]
         if literals:
             groups.append(literals)
         numbers = [number, *(self.number((number, index)) for index in range(1, len(groups)))]

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from .derivatives import is_empty
 from .errors import UnsupportedGrammarError
-from .regex_parser import Dialect, parse_regex
+from .regex_characters import Dialect
+from .regex_parser import parse_regex
 from .regex_syntax import (
     EMPTY,
     Assertion,

@@ -19,16 +19,17 @@ Transitions = tuple[tuple[tuple[int, int], ...], ...]  # per state: (byte, next 
 class Node:
     """A language of byte strings; made by the functions below only.
 
-    ``nullable`` tells whether the empty string is in it. The other attributes are caches.
+    ``nullable`` tells whether the empty string is in it. The other attributes are caches;
+    ``empty`` is None where only a search can tell (derivatives.py).
     """
 
     __slots__ = ("__weakref__", "classes", "derivatives", "empty", "nullable")
 
-    def __init__(self, nullable: bool) -> None:
+    def __init__(self, nullable: bool, inhabited: bool = False) -> None:
         self.nullable = nullable
         self.derivatives: dict[int, Node] = {}
         self.classes: tuple[int, ...] | None = None
-        self.empty: bool | None = None
+        self.empty: bool | None = False if nullable or inhabited else None
 
 
 class ByteSet(Node):
@@ -37,7 +38,7 @@ class ByteSet(Node):
     __slots__ = ("bits",)
 
     def __init__(self, bits: int) -> None:
-        super().__init__(nullable=False)
+        super().__init__(nullable=False, inhabited=True)
         self.bits = bits
 
 
@@ -47,7 +48,7 @@ class Literal(Node):
     __slots__ = ("text",)
 
     def __init__(self, text: bytes) -> None:
-        super().__init__(nullable=not text)
+        super().__init__(nullable=not text, inhabited=True)
         self.text = text
 
 
@@ -55,7 +56,8 @@ class Concat(Node):
     __slots__ = ("first", "rest")
 
     def __init__(self, first: Node, rest: Node) -> None:
-        super().__init__(first.nullable and rest.nullable)
+        inhabited = first.empty is False and rest.empty is False
+        super().__init__(first.nullable and rest.nullable, inhabited)
         self.first = first
         self.rest = rest
 
@@ -64,7 +66,8 @@ class Alternation(Node):
     __slots__ = ("parts",)
 
     def __init__(self, parts: frozenset[Node]) -> None:
-        super().__init__(any(part.nullable for part in parts))
+        inhabited = any(part.empty is False for part in parts)
+        super().__init__(any(part.nullable for part in parts), inhabited)
         self.parts = parts
 
 
@@ -90,7 +93,7 @@ class Repeat(Node):
     __slots__ = ("maximum", "minimum", "part")
 
     def __init__(self, part: Node, minimum: int, maximum: int | None) -> None:
-        super().__init__(minimum == 0 or part.nullable)
+        super().__init__(minimum == 0 or part.nullable, part.empty is False)
         self.part = part
         self.minimum = minimum
         self.maximum = maximum
@@ -124,6 +127,7 @@ def _unique(kind: type[Node], *args: object) -> Node:
 
 EPSILON = _unique(Literal, b"")
 NOTHING = _unique(Alternation, frozenset())
+NOTHING.empty = True
 ANYTHING = _unique(Complement, NOTHING)
 
 
@@ -191,6 +195,8 @@ def intersect(*nodes: Node) -> Node:
         if node is not ANYTHING:
             parts.update(node.parts if isinstance(node, Intersection) else (node,))
     if any(isinstance(part, Complement) and part.part in parts for part in parts):
+        return NOTHING
+    if sum(isinstance(part, Literal) for part in parts) > 1:  # different ones
         return NOTHING
     if not parts:
         return ANYTHING

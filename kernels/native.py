@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,16 @@ class NoCompilerError(RuntimeError):
 
 class BuildError(RuntimeError):
     """The compiler refused the sources; the message holds what it said."""
+
+
+def warn_of_slow_path(error: NoCompilerError | BuildError) -> None:
+    """Say what it costs that nothing can be built here; Python shows it once in a process."""
+    warnings.warn(
+        f"{error}; the model and the grammars run without C++, many times slower. "
+        "Install a recent g++.",
+        RuntimeWarning,
+        stacklevel=1,
+    )
 
 
 def cache_folder() -> Path:

@@ -1,12 +1,11 @@
 """A Python language for programs that call LLMs: ``import sglang_lang as sgl``.
 
-What needs further packages (the engine, hosted APIs) is imported when it is first used.
+What needs further packages (backends) is imported when it is first used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from .api import (
@@ -31,7 +30,6 @@ from .api import (
     user_end,
     video,
 )
-from .backends.runtime_endpoint import RuntimeEndpoint
 from .choices import (
     greedy_token_selection,
     token_length_normalized,
@@ -44,7 +42,9 @@ from .ir import SglFunction
 
 if TYPE_CHECKING:
     from .backends.engine import Engine
+    from .backends.runtime_endpoint import RuntimeEndpoint
     from .runtime.server_args import ServerArgs
+    from .version import __version__
 
 __all__ = [
     "BackendError",
@@ -82,12 +82,12 @@ __all__ = [
     "video",
 ]
 
-_LAZY = {"Engine": ".backends.engine", "ServerArgs": ".runtime.server_args"}
-
-try:
-    __version__ = version("sglang-lang")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0+unknown"
+_LAZY = {
+    "Engine": ".backends.engine",
+    "RuntimeEndpoint": ".backends.runtime_endpoint",
+    "ServerArgs": ".runtime.server_args",
+    "__version__": ".version",
+}
 
 
 def __getattr__(name: str) -> Any:

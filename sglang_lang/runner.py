@@ -14,7 +14,8 @@ from .backends.base import HasBackend, Prompt
 from .background import wait_for
 from .config import global_config
 from .errors import ProgramError
-from .interpreter import ProgramState, StreamExecutor
+from .executor import StreamExecutor
+from .interpreter import ProgramState
 from .ir import GenOptions, SglFunction
 from .progress import BatchProgress
 from .tracer import constant_prefix

@@ -73,6 +73,7 @@ PACKAGES = {
         "tiktoken",
         "google",
         "jinja2",
+        "pydantic",
     },
 }
 

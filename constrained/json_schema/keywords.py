@@ -30,6 +30,7 @@ from .shapes import (
     FALSE_TEXT,
     NONE,
     NULL,
+    SCALAR,
     TRUE_TEXT,
     ArrayShape,
     ItemGroup,
@@ -46,15 +47,9 @@ from .string_language import (
 )
 
 MAX_LENGTH = 1_000_000
-TYPES: dict[str, Values] = {
-    "null": Values(NULL),
-    "boolean": Values(BOOLEAN),
-    "integer": Values(INTEGER),
-    "number": Values(NUMBER),
-    "string": Values(STRING),
-    "array": Values(arrays=ANY.arrays),
-    "object": Values(objects=ANY.objects),
-}
+TYPES = frozenset(("null", "boolean", "integer", "number", "string", "array", "object"))
+PLAIN_TYPES = {"null": NULL, "boolean": BOOLEAN}
+EVERY_SCALAR = [NULL, BOOLEAN, NUMBER, STRING]
 
 
 class KeywordReader:
@@ -76,20 +71,29 @@ class KeywordReader:
             GrammarError: a keyword has a value it cannot have.
             UnsupportedGrammarError: a keyword that cannot be enforced.
         """
-        scalars = alternate(NULL, BOOLEAN, self._numbers(schema), self._strings(schema))
-        result = Values(scalars, (self._array(schema),), (self._object(schema),))
-        return result & self._types(schema) & self._constants(schema)
+        types = self._types(schema)
+        scalars = [language for name, language in PLAIN_TYPES.items() if name in types]
+        if not types.isdisjoint(("number", "integer")):
+            numbers = NUMBER if "number" in types else INTEGER
+            scalars.append(intersect(numbers, *self._numbers(schema)))
+        if "string" in types:
+            scalars.append(intersect(STRING, *self._strings(schema)))
+        result = Values(
+            SCALAR if scalars == EVERY_SCALAR else alternate(*scalars),
+            (self._array(schema),) if "array" in types else (),
+            (self._object(schema),) if "object" in types else (),
+        )
+        return result & self._constants(schema)
 
-    def _types(self, schema: Subschema) -> Values:
+    def _types(self, schema: Subschema) -> frozenset[str]:
         names = schema.keyword("type")
         if names is None:
-            return ANY
-        result = NONE
-        for name in names if isinstance(names, list) else [names]:
+            return TYPES
+        found = names if isinstance(names, list) else [names]
+        for name in found:
             if name not in TYPES:
                 raise _wrong(schema, "type", f"names no JSON type: {name!r}")
-            result = result | TYPES[name]
-        return result
+        return frozenset(found)
 
     def _constants(self, schema: Subschema) -> Values:
         value = schema.value
@@ -109,7 +113,7 @@ class KeywordReader:
             result = result & (options | Values(alternate(*scalars)))
         return result
 
-    def _numbers(self, schema: Subschema) -> Node:
+    def _numbers(self, schema: Subschema) -> list[Node]:
         parts: list[Node] = []
         readers: dict[str, Callable[[Decimal], Node]] = {
             "minimum": lambda bound: at_least(
@@ -126,10 +130,10 @@ class KeywordReader:
             value = schema.keyword(keyword)
             if value is not None and not isinstance(value, bool):
                 parts.append(read(_number(schema, keyword)))
-        return intersect(NUMBER, *parts)
+        return parts
 
-    def _strings(self, schema: Subschema) -> Node:
-        parts: list[Node] = [STRING]
+    def _strings(self, schema: Subschema) -> list[Node]:
+        parts: list[Node] = []
         minimum, maximum = _count(schema, "minLength") or 0, _count(schema, "maxLength")
         if minimum > MAX_LENGTH:
             raise UnsupportedGrammarError(
@@ -149,7 +153,7 @@ class KeywordReader:
             known = format_pattern(name)
             if known is not None:
                 parts.append(matching(known, schema.pointer))
-        return intersect(*parts)
+        return parts
 
     def _array(self, schema: Subschema) -> ArrayShape:
         some: tuple[SomeItems, ...] = ()
@@ -167,7 +171,7 @@ class KeywordReader:
             _count(schema, "minItems") or 0,
             _count(schema, "maxItems"),
             some,
-            schema.keyword("uniqueItems") is True,
+            schema.pointer if schema.keyword("uniqueItems") is True else None,
         )
 
     def _item_groups(self, schema: Subschema) -> tuple[ItemGroup, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from ..derivatives import count_words, is_empty
@@ -21,7 +22,7 @@ from .formula import Formula, all_of, at, negation
 from .liveness import Liveness
 from .normaliser import Normaliser
 from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
-from .shapes import BOOLEAN, NULL, ArrayShape
+from .shapes import BOOLEAN, NULL, ArrayShape, ObjectShape
 from .states import ArrayState, JsonState, ObjectState, UniqueItemState, ValueState
 from .string_language import STRING
 
@@ -72,7 +73,9 @@ class JsonNetwork:
 
     def _value_edges(self, formula: Formula) -> Iterator[Edge]:
         values = self._normaliser.values(formula)
-        scalars = self._spelled(values.scalars)
+        scalars = values.scalars
+        if not self._options.integer_fraction:
+            scalars = without_idle_fraction(scalars)
         if not is_empty(scalars):
             yield Edge(scalars, END)
         arrays = [target for shape in values.arrays for target in self._array_targets(shape)]
@@ -99,7 +102,7 @@ class JsonNetwork:
                 continue
             if not self._liveness.satisfiable(formula):
                 continue
-            if not state.shape.unique:
+            if state.shape.unique_at is None:
                 yield Target(after, ValueState(formula))
             elif not is_empty(self._unique_items(formula, state.seen)):
                 yield Target(UniqueItemState(formula, after))
@@ -140,36 +143,26 @@ class JsonNetwork:
             tracked = plan.tracks_keys and keys not in plan.declared_keys
             yield Edge(lexeme, tuple(following), capture if tracked else None)
 
-    def _spelled(self, scalars: Node) -> Node:
-        """Scalars as they are to be written: whole numbers without a fraction, unless asked."""
-        if self._options.integer_fraction:
-            return scalars
-        if is_empty(intersect(scalars, NOT_WHOLE)):
-            return intersect(scalars, complement(WHOLE_WITH_FRACTION))
-        return scalars
-
     def _check(self, root: Formula) -> None:
         """Normalises every formula that can come up.
 
         Raises:
             UnsupportedGrammarError: one of them cannot be enforced.
         """
-        seen = {root}
+        seen: set[object] = {root}
         pending = [root]
         while pending:
             values = self._normaliser.values(pending.pop())
+            is_empty(values.scalars)  # may be too hard to tell, and then not in mid-text
             found: list[Formula] = []
             for array in values.arrays:
-                found += self._check_array(array)
+                if array not in seen:
+                    seen.add(array)
+                    found += self._check_array(array)
             for shape in values.objects:
-                plan = self._liveness.plan(shape)
-                choices = (*plan.declared, *plan.others)
-                found += [choice.formula for choice in choices]
-                found += [
-                    all_of([choice.formula, shape.some[index].formula])
-                    for choice in choices
-                    for index in choice.some
-                ]
+                if shape not in seen:
+                    seen.add(shape)
+                    found += self._check_keys(shape)
             for formula in found:
                 if formula not in seen:
                     seen.add(formula)
@@ -179,9 +172,18 @@ class JsonNetwork:
                     f"the schema combines to more than {MAX_FORMULAS} conditions"
                 )
 
+    def _check_keys(self, shape: ObjectShape) -> list[Formula]:
+        plan = self._liveness.plan(shape)
+        choices = (*plan.declared, *plan.others)
+        return [choice.formula for choice in choices] + [
+            all_of([choice.formula, shape.some[index].formula])
+            for choice in choices
+            for index in choice.some
+        ]
+
     def _check_array(self, shape: ArrayShape) -> list[Formula]:
         formulas = list(item_formulas(shape))
-        if shape.unique and (shape.max_items is None or shape.max_items > 1):
+        if shape.unique_at is not None and (shape.max_items is None or shape.max_items > 1):
             self._check_unique(shape, formulas)
         for some in shape.some:
             matching = [all_of([formula, some.formula]) for formula in formulas]
@@ -191,20 +193,31 @@ class JsonNetwork:
 
     def _check_unique(self, shape: ArrayShape, formulas: list[Formula]) -> None:
         """Distinct items are enforced on scalars only, with enough of them to choose from."""
-        if shape.some:
-            raise UnsupportedGrammarError("uniqueItems beside contains", keyword="uniqueItems")
+        complaint = "beside contains" if shape.some else None
         for index, formula in enumerate(formulas):
             values = self._normaliser.values(formula)
             if any(map(self._liveness.opens_array, values.arrays)) or any(
                 map(self._liveness.opens_object, values.objects)
             ):
-                raise UnsupportedGrammarError(
-                    "uniqueItems of items that may be arrays or objects", keyword="uniqueItems"
-                )
+                complaint = "of items that may be arrays or objects"
+                break
             last = index == len(formulas) - 1
             needed = shape.min_items if last else min(index + 1, shape.min_items)
             if count_words(self._unique_items(formula, frozenset()), needed) < needed:
-                raise UnsupportedGrammarError(
-                    f"uniqueItems with {shape.min_items} items of too few values",
-                    keyword="uniqueItems",
-                )
+                complaint = f"with {shape.min_items} items of too few values"
+        if complaint is not None:
+            raise UnsupportedGrammarError(
+                f"uniqueItems {complaint} is not supported",
+                keyword="uniqueItems",
+                pointer=shape.unique_at,
+            )
+
+
+@lru_cache(4096)
+def without_idle_fraction(scalars: Node) -> Node:
+    """Scalars without spellings such as ``1.0`` where all numbers are whole."""
+    try:
+        whole = is_empty(intersect(scalars, NOT_WHOLE))
+    except UnsupportedGrammarError:  # too hard to tell; either spelling is right
+        return scalars
+    return intersect(scalars, complement(WHOLE_WITH_FRACTION)) if whole else scalars

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
-from ..derivatives import is_empty
+from ..derivatives import is_empty, matches
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..regex_tree import intersect
@@ -25,12 +25,11 @@ from .shapes import (
     ItemGroup,
     ObjectShape,
     PropertyGroup,
+    PropertyRules,
     Values,
     formula_of_item,
-    formula_of_key,
-    patterns_of,
 )
-from .string_language import STRING, exactly
+from .string_language import STRING, quoted_text
 
 MAX_TRACKED_BRANCHES = 6
 LOOKAHEAD = 2  # levels of nesting that the search for disjoint branches descends
@@ -185,7 +184,8 @@ class Normaliser:
     def _where_present(self, name: str, values: Values) -> Values:
         """Objects with the property are in ``values``; all else is free."""
         absent = ObjectShape((PropertyGroup(((name, FALSE),), evaluates=False),))
-        present = replace(NONE, objects=(ObjectShape(required=(name,)),))
+        first = PropertyGroup(((name, TRUE),), evaluates=False)  # before what depends on it
+        present = replace(NONE, objects=(ObjectShape((first,), required=(name,)),))
         return replace(ANY, objects=(absent,)) | self._both(present, values)
 
     def _both(self, first: Values, second: Values) -> Values:
@@ -238,13 +238,15 @@ class Normaliser:
         most = shape.max_properties
         if most is not None and most < max(shape.min_properties, len(shape.required)):
             return True
-        patterns = patterns_of(shape.groups)
+        if not shape.required:
+            return False
+        rules = PropertyRules(shape.groups)
         for name in shape.required:
-            key = exactly(name)
-            if shape.keys is not STRING and is_empty(intersect(shape.keys, key)):
+            key = quoted_text(name)
+            if shape.keys is not STRING and not matches(shape.keys, key):
                 return True
-            matched = frozenset(p for p in patterns if not is_empty(intersect(p, key)))
-            if self._formula_empty(formula_of_key(shape.groups, name, matched), depth):
+            matched = frozenset(pattern for pattern in rules.patterns if matches(pattern, key))
+            if self._formula_empty(rules.formula(name, matched), depth):
                 return True
         return False
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
-from ..derivatives import count_words, is_empty
+from ..derivatives import count_words, is_empty, matches
 from ..errors import UnsupportedGrammarError
-from ..regex_tree import Node, alternate, complement, intersect
+from ..regex_tree import Node, complement, intersect, literal, one_of
 from .formula import FALSE, Formula, all_of
-from .shapes import ObjectShape, formula_of_key, patterns_of
+from .shapes import ObjectShape, PropertyRules
 from .states import ObjectState
-from .string_language import STRING, exactly
+from .string_language import STRING, quoted_text
 
 MAX_PATTERNS = 8
 
@@ -49,7 +49,8 @@ class ObjectPlan:
         self._watched = frozenset(
             chain(self._dependent, *(needed for needed in self._dependent.values()))
         )
-        self._patterns = (*patterns_of(shape.groups), *(some.keys for some in shape.some))
+        self._rules = PropertyRules(shape.groups)
+        self._patterns = (*self._rules.patterns, *(some.keys for some in shape.some))
         names = _declared_names(shape)
         self.declared = tuple(choice for name in names for choice in self._named(name))
         self.position = {
@@ -139,13 +140,13 @@ class ObjectPlan:
         return count_words(keys, self._count_limit + len(self.shape.some) + 1)
 
     def _named(self, name: str) -> Iterator[KeyChoice]:
-        key = exactly(name)
-        if self.shape.keys is not STRING and is_empty(intersect(self.shape.keys, key)):
+        key = quoted_text(name)
+        if self.shape.keys is not STRING and not matches(self.shape.keys, key):
             return
-        matched = frozenset(p for p in self._patterns if not is_empty(intersect(p, key)))
-        formula = formula_of_key(self.shape.groups, name, matched)
+        matched = frozenset(pattern for pattern in self._patterns if matches(pattern, key))
+        formula = self._rules.formula(name, matched)
         if formula != FALSE:
-            yield KeyChoice(name, key, formula, self._some(matched))
+            yield KeyChoice(name, literal(key), formula, self._some(matched))
 
     def _undeclared(self, names: list[str]) -> Iterator[KeyChoice]:
         """One class of keys for each set of patterns that they match together."""
@@ -155,11 +156,11 @@ class ObjectPlan:
                 keyword="patternProperties",
             )
         patterns = tuple(dict.fromkeys(self._patterns))
-        free = complement(alternate(*(exactly(name) for name in names)))
+        free = complement(one_of(map(quoted_text, names)))
         for size in range(len(patterns) + 1):
             for together in combinations(patterns, size):
                 matched = frozenset(together)
-                formula = formula_of_key(self.shape.groups, None, matched)
+                formula = self._rules.formula(None, matched)
                 if formula == FALSE:
                     continue
                 apart = [complement(p) for p in patterns if p not in matched]

@@ -27,9 +27,9 @@ SCALAR = alternate(NULL, BOOLEAN, NUMBER, STRING)
 CLOSED_SCALAR = alternate(NULL, BOOLEAN, DECIMAL, STRING)  # what complements are taken in
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class PropertyGroup:
-    """One schema object's rules for the values of properties.
+    """One schema object's rules for the values of properties; equal only to itself.
 
     Args:
         named: formula by name.
@@ -107,9 +107,9 @@ class ObjectShape:
             )
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class ItemGroup:
-    """One schema object's rules for items: by position, then for the rest.
+    """One schema object's rules for items: by position, then for the rest; equal only to itself.
 
     ``covers_rest`` and ``evaluates`` are as in ``PropertyGroup``.
     """
@@ -133,13 +133,16 @@ class SomeItems:
 
 @dataclass(slots=True, frozen=True)
 class ArrayShape:
-    """Arrays that satisfy all of these."""
+    """Arrays that satisfy all of these.
+
+    ``unique_at``: where the schema demands that items differ; None where it does not.
+    """
 
     groups: tuple[ItemGroup, ...] = ()
     min_items: int = 0
     max_items: int | None = None
     some: tuple[SomeItems, ...] = ()
-    unique: bool = False
+    unique_at: str | None = None
 
     def __and__(self, other: ArrayShape) -> ArrayShape:
         return ArrayShape(
@@ -147,7 +150,7 @@ class ArrayShape:
             max(self.min_items, other.min_items),
             _least(self.max_items, other.max_items),
             _merged(self.some, other.some),
-            self.unique or other.unique,
+            other.unique_at if self.unique_at is None else self.unique_at,
         )
 
     def negations(self) -> Iterator[ArrayShape]:
@@ -174,8 +177,12 @@ class ArrayShape:
                 yield ArrayShape(
                     some=(replace(some, minimum=some.maximum + 1, maximum=None, evaluates=False),)
                 )
-        if self.unique:
-            raise UnsupportedGrammarError("the negation of uniqueItems is not supported")
+        if self.unique_at is not None:
+            raise UnsupportedGrammarError(
+                "the negation of uniqueItems is not supported",
+                keyword="uniqueItems",
+                pointer=self.unique_at,
+            )
 
 
 @dataclass(slots=True, frozen=True)
@@ -187,8 +194,10 @@ class Values:
     objects: tuple[ObjectShape, ...] = ()
 
     def __and__(self, other: Values) -> Values:
+        if self is ANY or other is ANY:
+            return other if self is ANY else self
         return Values(
-            intersect(self.scalars, other.scalars),
+            _both_scalars(self.scalars, other.scalars),
             _bounded(a & b for a, b in product(self.arrays, other.arrays)),
             _bounded(a & b for a, b in product(self.objects, other.objects)),
         )
@@ -215,26 +224,28 @@ ANY = Values(SCALAR, (ArrayShape(),), (ObjectShape(),))
 NONE = Values()
 
 
-def patterns_of(groups: Iterable[PropertyGroup]) -> tuple[Node, ...]:
-    """The distinct patterns of all groups."""
-    return tuple(dict.fromkeys(pattern for group in groups for pattern, _ in group.patterns))
+class PropertyRules:
+    """The rules of several groups together, for many names."""
 
+    def __init__(self, groups: tuple[PropertyGroup, ...]) -> None:
+        self._groups = [(group, dict(group.named)) for group in groups]
+        self.patterns = tuple(
+            dict.fromkeys(pattern for group in groups for pattern, _ in group.patterns)
+        )
 
-def formula_of_key(
-    groups: Iterable[PropertyGroup], name: str | None, matched: frozenset[Node]
-) -> Formula:
-    """What the value of a property must satisfy.
+    def formula(self, name: str | None, matched: frozenset[Node]) -> Formula:
+        """What the value of a property must satisfy.
 
-    Args:
-        name: the key, or None for one that no group names.
-        matched: the patterns that the key matches.
-    """
-    parts: list[Formula] = []
-    for group in groups:
-        found = [formula for key, formula in group.named if key == name]
-        found += [formula for pattern, formula in group.patterns if pattern in matched]
-        parts += found or [group.additional]
-    return all_of(parts)
+        Args:
+            name: the key, or None for one that no group names.
+            matched: the patterns that the key matches.
+        """
+        parts: list[Formula] = []
+        for group, named in self._groups:
+            found = [named[name]] if name in named else []
+            found += [formula for pattern, formula in group.patterns if pattern in matched]
+            parts += found or [group.additional]
+        return all_of(parts)
 
 
 def formula_of_item(groups: Iterable[ItemGroup], index: int) -> Formula:
@@ -267,8 +278,15 @@ def _keys_but(keys: Node) -> Node:
     return intersect(STRING, complement(keys))
 
 
+def _both_scalars(first: Node, second: Node) -> Node:
+    """The intersection; every language of scalars is within ``SCALAR``."""
+    if first is SCALAR or second is SCALAR:
+        return second if first is SCALAR else first
+    return intersect(first, second)
+
+
 def _merged(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
+    return tuple(dict.fromkeys((*first, *second))) if first and second else first or second
 
 
 def _least(first: int | None, second: int | None) -> int | None:
@@ -276,7 +294,9 @@ def _least(first: int | None, second: int | None) -> int | None:
 
 
 def _bounded(shapes: Iterable[T]) -> tuple[T, ...]:
-    kept = tuple(dict.fromkeys(shapes))
+    kept = tuple(shapes)
+    if len(kept) > 1:
+        kept = tuple(dict.fromkeys(kept))
     if len(kept) > MAX_SHAPES:
         raise UnsupportedGrammarError(
             f"the combination of alternatives needs more than {MAX_SHAPES} cases"

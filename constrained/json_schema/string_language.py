@@ -53,9 +53,14 @@ def quoted(content: Node) -> Node:
 STRING = quoted(CONTENT)
 
 
+def quoted_text(text: str) -> bytes:
+    """The one spelling of a string, quotes included."""
+    return f'"{spelled(text)}"'.encode()
+
+
 def exactly(text: str) -> Node:
     """This one string."""
-    return literal(f'"{spelled(text)}"')
+    return literal(quoted_text(text))
 
 
 def matching(pattern: str, pointer: str) -> Node:
@@ -65,7 +70,7 @@ def matching(pattern: str, pointer: str) -> Node:
         GrammarError: the pattern is wrong, or not regular (backreferences).
     """
     try:
-        content = regex_language(pattern, "ecma", search=True, alphabet=escaped_charset)
+        return _matching(pattern)
     except GrammarError as error:
         raise type(error)(
             f"pattern {pattern!r}: {error.message}",
@@ -73,7 +78,11 @@ def matching(pattern: str, pointer: str) -> Node:
             pointer=pointer,
             position=error.position,
         ) from error
-    return quoted(content)
+
+
+@lru_cache(1024)
+def _matching(pattern: str) -> Node:
+    return quoted(regex_language(pattern, "ecma", search=True, alphabet=escaped_charset))
 
 
 def of_length(minimum: int, maximum: int | None) -> Node:

@@ -39,8 +39,16 @@ class Checkpoint(Protocol):
         """Build the tokenizer (some 0.1 s); raises ModelLoadError where the checkpoint has none."""
         ...
 
-    def weights(self, dtype: torch.dtype) -> WeightSource:
-        """The weights under their Hugging Face names; quantised ones are dequantised to dtype."""
+    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
+        """The weights under their Hugging Face names.
+
+        Args:
+            dtype: what quantised weights are dequantised to.
+            quantized: keep matrices quantised as a GGUF file stores them, where kernels can.
+
+        Raises:
+            ModelLoadError: no weights, broken ones, or none that could be kept quantised.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import ModelLoadError
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
 
@@ -26,7 +27,9 @@ class DummyCheckpoint:
     def tokenizer(self) -> Tokenizer:
         return self._original.tokenizer()
 
-    def weights(self, dtype: torch.dtype) -> WeightSource:
+    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
+        if quantized:
+            raise ModelLoadError("random weights are not quantised; drop one of the two settings")
         # Imports torch, which the API process never needs.
         from .dummy_weights import RandomWeights
 

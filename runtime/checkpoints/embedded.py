@@ -58,7 +58,7 @@ def fetch_embedded_model() -> Path:
             _check(part)
             os.replace(part, path)  # atomic: a concurrent start sees all of it or nothing
     except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise _failure(str(error)) from error
+        raise _failure((str(error).strip() or type(error).__name__).splitlines()[0]) from error
     return path
 
 

@@ -49,8 +49,8 @@ class GGUFCheckpoint:
         except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
             raise ModelLoadError(f"{self.file.path}: metadata is inconsistent: {error}") from error
 
-    def weights(self, dtype: torch.dtype) -> WeightSource:
+    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
         # Imports torch, which the API process never needs.
         from .gguf_weights import GGUFWeights
 
-        return GGUFWeights(self.file, self.config, dtype)
+        return GGUFWeights(self.file, self.config, dtype, quantized)

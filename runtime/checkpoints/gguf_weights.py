@@ -6,6 +6,8 @@ import re
 
 import torch
 
+from sglang_lang.kernels.block_weight import GGUF_FORMATS, GGUFWeight
+
 from ..errors import ModelLoadError
 from .config import ModelConfig
 from .gguf_dequantize import dequantize
@@ -45,12 +47,16 @@ class GGUFWeights:
         file: the opened file.
         config: the model's configuration.
         dtype: what quantised tensors become; float tensors keep theirs.
+        quantized: leave matrices as they are stored where there are kernels for their format.
     """
 
-    def __init__(self, file: GGUFFile, config: ModelConfig, dtype: torch.dtype) -> None:
+    def __init__(
+        self, file: GGUFFile, config: ModelConfig, dtype: torch.dtype, quantized: bool = False
+    ) -> None:
         self._file = file
         self._config = config
         self._dtype = dtype
+        self._kept_formats = frozenset(GGUF_FORMATS) if quantized else frozenset()
         layer_names = _GEMMA3_LAYER_NAMES if config.family == "gemma3_text" else _LAYER_NAMES
         self._tensors = {
             _hf_name(name, layer_names): tensor
@@ -61,19 +67,27 @@ class GGUFWeights:
     def names(self) -> frozenset[str]:
         return frozenset(self._tensors)
 
-    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | GGUFWeight:
         info = self._tensors.get(name)
         if info is None:
             raise ModelLoadError(f"{self._file.path}: weight {name} is missing")
-        tensor = dequantize(self._file.raw(info), info.format, self._dtype).view(info.shape)
-        if self._config.architecture in ("llama", "mistral") and ".self_attn." in name:
-            if ".q_proj." in name:
-                return _unpermute(tensor, self._config.num_heads)
-            if ".k_proj." in name:
-                return _unpermute(tensor, self._config.num_kv_heads)
+        raw = self._file.raw(info)
+        if info.format.name in self._kept_formats and len(info.shape) == 2:
+            rows = torch.from_numpy(raw).view(info.shape[0], -1)
+            rows = self._original_order(name, rows)
+            return GGUFWeight(info.format.name, rows, (info.shape[0], info.shape[1]))
+        tensor = dequantize(raw, info.format, self._dtype).view(info.shape)
         if self._config.family == "gemma3_text" and name.endswith("norm.weight"):
             return tensor - 1.0  # the file holds w + 1, which is what the formula multiplies by
-        return tensor
+        return self._original_order(name, tensor)
+
+    def _original_order(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        if self._config.architecture in ("llama", "mistral"):
+            if ".q_proj." in name:
+                return _unpermute(rows, self._config.num_heads)
+            if ".k_proj." in name:
+                return _unpermute(rows, self._config.num_kv_heads)
+        return rows
 
 
 def _hf_name(name: str, layer_names: dict[str, str]) -> str:

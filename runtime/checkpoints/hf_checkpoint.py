@@ -43,7 +43,9 @@ class HuggingFaceCheckpoint:
             eos_token_ids=self.config.eos_token_ids,
         )
 
-    def weights(self, dtype: torch.dtype) -> WeightSource:
+    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
+        if quantized:
+            raise ModelLoadError(f"{self.folder}: only GGUF files hold weights quantised for here")
         # Imports torch, which the API process never needs.
         from .safetensors_weights import SafetensorsWeights
 

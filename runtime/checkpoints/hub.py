@@ -20,12 +20,11 @@ def fetch_from_hub(repo_id: str) -> Path:
     """
     # Imported here because local models never need it.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repo_id, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, ValueError) as error:  # the hub's own errors are kinds of these
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelLoadError(
             f"model path {repo_id!r} is no file or folder here, and the hub did not give it: "
             f"{reason}"

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 
+from sglang_lang.kernels.block_weight import GGUFWeight
+
 from ..errors import ModelLoadError
 
 # Buffers that old checkpoints saved and every implementation computes anew.
@@ -20,8 +22,10 @@ class WeightSource(Protocol):
         """Every name that should be read."""
         ...
 
-    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | GGUFWeight:
         """One tensor, perhaps a view of the file; ``shape`` is a wish that the caller checks.
+
+        Matrices may come quantised as they are stored.
 
         Raises:
             ModelLoadError: the checkpoint has no such tensor.
@@ -66,6 +70,25 @@ class Weights:
         Raises:
             ModelLoadError: it is missing, or its shape is not the one the configuration implies.
         """
+        return self.dense(self._read(name, shape), dtype)
+
+    def take_matrix(self, name: str, out_size: int, in_size: int) -> torch.Tensor | GGUFWeight:
+        """Read the matrix [out_size, in_size] of a linear layer, quantised if the source keeps it.
+
+        Raises:
+            ModelLoadError: as ``take``.
+        """
+        matrix = self._read(name, (out_size, in_size))
+        return matrix if isinstance(matrix, GGUFWeight) else self.dense(matrix)
+
+    def dense(
+        self, matrix: torch.Tensor | GGUFWeight, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """The numbers of a matrix that may be quantised."""
+        tensor = matrix.dequantize() if isinstance(matrix, GGUFWeight) else matrix
+        return tensor.to(device=self.device, dtype=dtype or self.dtype)
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | GGUFWeight:
         full_name = self._prefix + name
         tensor = self._source.read(full_name, shape)
         if tensor.shape != shape:
@@ -73,7 +96,7 @@ class Weights:
                 f"weight {full_name} has shape {tuple(tensor.shape)}, the config implies {shape}"
             )
         self._unread.discard(full_name)
-        return tensor.to(device=self.device, dtype=dtype or self.dtype)
+        return tensor
 
     def skip(self, name: str) -> None:
         """Leave a weight unread on purpose, if the checkpoint has it."""

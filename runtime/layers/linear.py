@@ -7,20 +7,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sglang_lang.kernels.block_weight import GGUFWeight, merge
 from sglang_lang.kernels.dispatch import Ops
 from sglang_lang.kernels.ops.linear import Linear
 
 
 def merge_linear(
-    ops: Ops, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None
+    ops: Ops, weights: Sequence[Tensor | GGUFWeight], biases: Sequence[Tensor] | None = None
 ) -> Linear:
     """One layer whose output is the outputs of several, side by side.
 
     Args:
         ops: packs the merged weight.
-        weights: [out_i, in] each; one alone is taken as it is.
+        weights: [out_i, in] each; one alone is taken as it is. Quantised ones stay so if all are
+            of one format, else they all become bfloat16, which is what quantised layers work in.
         biases: [out_i] each, or None.
     """
-    weight = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
     bias = torch.cat(list(biases)) if biases else None
-    return ops.pack_linear(weight, bias)
+    return ops.pack_linear(_merge(weights), bias)
+
+
+def _merge(weights: Sequence[Tensor | GGUFWeight]) -> Tensor | GGUFWeight:
+    if len(weights) == 1:
+        return weights[0]
+    quantized = [weight for weight in weights if isinstance(weight, GGUFWeight)]
+    if len(quantized) == len(weights):
+        merged = merge(quantized)
+        if merged is not None:
+            return merged
+    return torch.cat(
+        [
+            weight.dequantize().bfloat16() if isinstance(weight, GGUFWeight) else weight
+            for weight in weights
+        ]
+    )

@@ -48,19 +48,19 @@ class Parts:
         """The whole model; ``make_layer`` gets a layer's index and its weights."""
         config, weights = self.config, self.weights
         shape = (config.vocab_size, config.hidden_size)
-        embedding = weights.take("model.embed_tokens.weight", *shape)
+        embedding = weights.take_matrix("model.embed_tokens.weight", *shape)
         if config.tie_word_embeddings:
             weights.skip("lm_head.weight")  # some checkpoints hold the same matrix twice
             projection = embedding
         else:
-            projection = weights.take("lm_head.weight", *shape)
+            projection = weights.take_matrix("lm_head.weight", *shape)
         layers = [
             make_layer(index, weights.scope(f"model.layers.{index}"))
             for index in range(config.num_layers)
         ]
         norm = self.norm(weights, "model.norm", offset=norm_offset)
         return Decoder(
-            Embedding(embedding, embedding_scale),
+            Embedding(weights.dense(embedding), embedding_scale),
             layers,
             norm,
             LogitsHead(merge_linear(self.ops, [projection]), config.logits_soft_cap),
@@ -151,7 +151,10 @@ class Parts:
         """The named projections of one input, merged in this order."""
         return merge_linear(
             self.ops,
-            [weights.take(f"{name}.weight", size, in_size) for name, size in out_sizes.items()],
+            [
+                weights.take_matrix(f"{name}.weight", size, in_size)
+                for name, size in out_sizes.items()
+            ],
             [weights.take(f"{name}.bias", size) for name, size in out_sizes.items()]
             if bias
             else None,

@@ -14,6 +14,7 @@ from sglang_lang.kernels.dispatch import Ops
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.weights import Weights
+from ..errors import ModelLoadError
 from ..model_executor.forward_batch import ForwardBatch
 
 
@@ -35,6 +36,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     context_len: int | None = None,
+    quantized: bool = False,
 ) -> CausalLM:
     """Read a checkpoint's weights into a model.
 
@@ -45,15 +47,22 @@ def load_model(
         device: where they lie.
         context_len: the longest sequence that will come, if below the model's own; rotary tables
             need memory for each position.
+        quantized: compute with a GGUF file's matrices as they are stored; dtype must be
+            bfloat16 and the device a CPU.
 
     Raises:
-        ModelLoadError: a weight is missing, has the wrong shape, or would go unread.
+        ModelLoadError: a weight is missing, has the wrong shape, or would go unread; or the
+            weights cannot stay quantised.
     """
+    if quantized and (dtype is not torch.bfloat16 or device.type != "cpu"):
+        raise ModelLoadError(
+            f"quantised weights are computed with in bfloat16 on a CPU, not in {dtype} on {device}"
+        )
     config = checkpoint.config
     if context_len is not None:
         config = replace(config, context_len=min(context_len, config.context_len))
     family = import_module(f".{config.family}", __package__)  # one of config.FAMILIES
-    weights = Weights(checkpoint.weights(dtype), dtype, device)
+    weights = Weights(checkpoint.weights(dtype, quantized), dtype, device)
     with torch.inference_mode(), _one_thread():
         model: CausalLM = family.build(config, weights, ops)
     weights.check_all_read()

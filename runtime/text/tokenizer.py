@@ -61,6 +61,8 @@ class Tokenizer:
         self.eos_token_ids = settings.eos_token_ids
         added = backend.get_added_tokens_decoder()
         self.special_token_ids = frozenset(i for i, token in added.items() if token.special)
+        # A text model shares its tokenizer with one for images, say, and has no rows for these.
+        self._beyond_model = {i: t.content for i, t in added.items() if i >= self.vocab_size}
         bos = settings.special_tokens.get("bos_token")
         self.bos_token_id: int | None = None if bos is None else backend.token_to_id(bos)
         self._templates = {
@@ -100,7 +102,7 @@ class Tokenizer:
         }
         eos = backend.token_to_id(special_tokens.get("eos_token", ""))
         settings = TokenizerSettings(
-            vocab_size=vocab_size or backend.get_vocab_size(),
+            vocab_size=vocab_size or 1 + max(backend.get_vocab().values()),
             eos_token_ids=eos_token_ids or (() if eos is None else (eos,)),
             special_tokens=special_tokens,
             chat_templates=_chat_templates(folder, config),
@@ -111,7 +113,8 @@ class Tokenizer:
         """Token ids of ``text``; ``add_special_tokens`` puts BOS in front where the model has it.
 
         Raises:
-            RequestError: the text has lone surrogates, which no tokenizer can represent.
+            RequestError: the text has lone surrogates, which no tokenizer can represent, or a
+                token that the model has no embedding for.
         """
         return self.encode_batch([text], add_special_tokens)[0]
 
@@ -127,7 +130,17 @@ class Tokenizer:
             raise RequestError(
                 "text must be valid Unicode, without lone surrogates", param="text"
             ) from error
-        return [encoding.ids for encoding in encodings]
+        batch = [encoding.ids for encoding in encodings]
+        if self._beyond_model:
+            self._refuse_beyond_model(batch)
+        return batch
+
+    def _refuse_beyond_model(self, batch: Sequence[Sequence[int]]) -> None:
+        for token_id in self._beyond_model.keys() & set().union(*batch):
+            raise RequestError(
+                f"text holds {self._beyond_model[token_id]!r}, a token this model does not have",
+                param="text",
+            )
 
     def encode_continuation(self, text: str) -> list[int]:
         """Ids of text that goes on a text already begun: no BOS, and no space put in front.

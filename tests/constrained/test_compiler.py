@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from sglang_lang.constrained.compiler import (
@@ -18,6 +19,7 @@ from sglang_lang.constrained.compiler import (
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.kernels.native import NoCompilerError
 
 VOCABULARY = Vocabulary.from_token_bytes([*(bytes([b]) for b in range(256)), None], [256])
 
@@ -32,9 +34,9 @@ class Sized:
         raise AssertionError("never asked for")
 
 
-@pytest.fixture(scope="module")
-def compiler() -> GrammarCompiler:
-    return GrammarCompiler(VOCABULARY, "llguidance")
+@pytest.fixture(scope="module", params=["native", "llguidance"])
+def compiler(request: pytest.FixtureRequest) -> GrammarCompiler:
+    return GrammarCompiler(VOCABULARY, request.param)
 
 
 def test_every_kind_compiles(compiler: GrammarCompiler) -> None:
@@ -136,6 +138,44 @@ def test_wrong_or_hostile_input_ends_in_a_clear_error(
         compiler.compile(kind, value)  # type: ignore[arg-type]
     assert len(str(caught.value)) < 500
     assert time.perf_counter() - started < 3  # a bound on hostile input, not a measurement
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("regex", ".{0,100000}"),
+        ("regex", "(a|a)*b"),
+        ("regex", "((a{0,50}){0,50}){0,50}"),
+        ("json_schema", json.dumps({"anyOf": [{"$ref": "#/$defs/a"}] * 50, "$defs": {"a": {}}})),
+        ("json_schema", json.dumps({"properties": {str(i): {"$ref": "#"} for i in range(2000)}})),
+        ("json_schema", json.dumps({"type": "string", "maxLength": 10**9})),
+        ("json_schema", json.dumps({"enum": [f"word{i}" for i in range(5000)]})),
+    ],
+)
+def test_large_languages_compile_and_give_a_mask_quickly(kind: str, value: str) -> None:
+    started = time.perf_counter()
+    matcher = GrammarCompiler(VOCABULARY).compile(kind, value).matcher()  # type: ignore[arg-type]
+    row = np.zeros((1, VOCABULARY.row_len), np.int32)
+    matcher.fill_next_token_bitmask(row, 0)
+    assert row.any()
+    assert time.perf_counter() - started < 3  # a bound on hostile input, not a measurement
+
+
+def test_what_native_refuses_goes_to_llguidance_or_is_refused_by_name() -> None:
+    compiler = GrammarCompiler(VOCABULARY)
+    with pytest.raises(GrammarError, match="uniqueItems") as caught:
+        compiler.compile("json_schema", '{"type": "array", "uniqueItems": true}')
+    assert caught.value.keyword == "uniqueItems"
+
+
+def test_without_a_compiler_grammars_run_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(vocabulary: Vocabulary) -> None:
+        raise NoCompilerError("none here")
+
+    monkeypatch.setattr("sglang_lang.constrained.compiler.NativeVocabulary", no_compiler)
+    with pytest.warns(RuntimeWarning, match="none here.*slower"):
+        matcher = GrammarCompiler(VOCABULARY).compile("regex", "ab?").matcher()
+    assert matcher.accept_token(ord("a")) and matcher.is_accepting()
 
 
 def test_an_unknown_kind_is_named(compiler: GrammarCompiler) -> None:

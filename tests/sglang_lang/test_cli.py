@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import sglang_lang as sgl
 from sglang_lang import cli, terminal
-from sglang_lang.backends.base import BaseBackend, Completion, Prompt
-from sglang_lang.choices import ChoicesDecision, ChoicesMethod
-from sglang_lang.ir import GenOptions
+
+from .scripted import ScriptedBackend
 
 PROGRAM = """
 import sglang_lang as sgl
@@ -27,45 +24,6 @@ if __name__ == "__main__":
 """
 
 
-class Scripted(BaseBackend):
-    """Answers "one ", "two ", ... to the prompts it notes; a chat is its turns on lines."""
-
-    def __init__(self) -> None:
-        self.prompts: list[Prompt] = []
-        self.options: list[GenOptions] = []
-        self.is_shut_down = False
-
-    @property
-    def model_name(self) -> str:
-        return "scripted"
-
-    async def render_chat(
-        self, messages: Sequence[Mapping[str, Any]], open_role: str | None
-    ) -> str:
-        turns = [f"{turn['role']}: {turn['content']}\n" for turn in messages]
-        return "".join(turns) + (f"{open_role}: " if open_role else "")
-
-    async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
-        return [Completion("".join([piece.text async for piece in self._answer(prompt, options)]))]
-
-    def generate_stream(self, prompt: Prompt, options: GenOptions) -> AsyncIterator[Completion]:
-        return self._answer(prompt, options)
-
-    async def _answer(self, prompt: Prompt, options: GenOptions) -> AsyncIterator[Completion]:
-        self.prompts.append(prompt)
-        self.options.append(options)
-        for piece in ("answer ", str(len(self.prompts))):
-            yield Completion(piece)
-
-    async def select(
-        self, prompt: Prompt, choices: Sequence[str], method: ChoicesMethod, temperature: float
-    ) -> ChoicesDecision:
-        return ChoicesDecision(choices[0], {})
-
-    def shutdown(self) -> None:
-        self.is_shut_down = True
-
-
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """``run`` sets these for the program it runs."""
@@ -74,39 +32,40 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """What --url reaches in this test."""
-    scripted = Scripted()
+def backend(monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
+    """What --url reaches in this test; its n-th answer is "answer n"."""
+    scripted = ScriptedBackend(lambda _: f"answer {len(scripted.prompts)}")
     monkeypatch.setattr(sgl, "RuntimeEndpoint", lambda url, api_key=None: scripted)
     return scripted
 
 
 def test_generate_streams_the_continuation(
-    backend: Scripted, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--url", "http://x", "--regex", "[a-z]+", "--max-tokens", "5"]
     assert cli.main(["generate", "Once", *flags]) == 0
     assert capsys.readouterr().out == "answer 1\n"
     assert backend.prompts[0].text == "Once"
     assert (backend.options[0].regex, backend.options[0].max_tokens) == ("[a-z]+", 5)
-    assert backend.is_shut_down
 
 
 def test_a_chat_keeps_its_turns_until_reset(
-    backend: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = iter(["first", "", "second", "/reset", "third", "/quit"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
     terminal.chat(backend, "be brief", temperature=0.5)
     first, second, third = (prompt.text for prompt in backend.prompts)
-    assert first == "system: be brief\nuser: first\nassistant: "
-    assert second == first + "answer 1\nuser: second\nassistant: "
-    assert third == "system: be brief\nuser: third\nassistant: "
+    assert first == "<system>be brief</system><user>first</user><assistant>"
+    assert second == first + "answer 1</assistant><user>second</user><assistant>"
+    assert third == "<system>be brief</system><user>third</user><assistant>"
     assert backend.options[0].temperature == 0.5
     assert capsys.readouterr().out.splitlines()[1:] == ["answer 1", "answer 2", "answer 3"]
 
 
-def test_a_chat_ends_with_its_input(backend: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_ends_with_its_input(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def end(_: str) -> str:
         raise EOFError
 
@@ -116,13 +75,12 @@ def test_a_chat_ends_with_its_input(backend: Scripted, monkeypatch: pytest.Monke
 
 
 def test_run_gives_a_program_its_backend(
-    backend: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    backend: ScriptedBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     assert cli.main(["run", str(program), "--url", "http://x"]) == 0
     assert capsys.readouterr().out == "answer: answer 1\n"
-    assert backend.is_shut_down
 
 
 def test_run_starts_no_engine_for_a_program_that_brings_its_own(

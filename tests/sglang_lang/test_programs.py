@@ -236,7 +236,7 @@ def test_run_batch_raises_or_returns_errors() -> None:
         s += word + sgl.gen("x")
 
     backend = ScriptedBackend(lambda prompt: "FAIL" if "bad" in prompt.text else "fine")
-    items = [{"word": "good"}, {"word": "bad"}, ("good",)]
+    items: list[dict[str, str] | tuple[str, ...]] = [{"word": "good"}, {"word": "bad"}, ("good",)]
     states = program.run_batch(items, backend=backend, on_error="return")
     assert [state.error() is None for state in states] == [True, False, True]
     assert states[2]["x"] == "fine"
@@ -396,7 +396,7 @@ def test_mistakes_in_gen_are_told_at_once() -> None:
 def test_trace_gives_the_graph_and_its_picture() -> None:
     @sgl.function
     def program(s: sgl.ProgramState, topic: str) -> None:
-        s += "About " + topic  # type: ignore[operator]
+        s += "About " + topic
         forks = s.fork(2)
         forks += sgl.gen("x")
         forks.join()

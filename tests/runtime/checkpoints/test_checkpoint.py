@@ -43,7 +43,7 @@ def test_folder_is_named_after_its_last_part(folder: Path) -> None:
 def test_shards_are_read(folder: Path) -> None:
     source = open_checkpoint(str(folder)).weights(torch.float32)
     assert source.names() == {"a", "b"}
-    assert source.read("a", (2, 3)).tolist() == [[1.0] * 3] * 2
+    assert Weights(source, torch.float32, CPU).take("a", 2, 3).tolist() == [[1.0] * 3] * 2
 
 
 def test_the_authors_own_copy_of_the_weights_is_not_read(folder: Path) -> None:
@@ -73,17 +73,25 @@ def test_opening_and_tokenising_needs_no_torch(embedded_model_path: str) -> None
 
 
 def test_dummy_weights_are_the_same_each_time_and_differ_by_name(folder: Path) -> None:
-    first = open_checkpoint(str(folder), "dummy").weights(torch.float32)
-    again = open_checkpoint(str(folder), "dummy").weights(torch.float32)
-    values = first.read("model.x.weight", (8, 8))
-    assert torch.equal(values, again.read("model.x.weight", (8, 8)))
-    assert not torch.equal(values, first.read("model.y.weight", (8, 8)))
+    def read(name: str) -> torch.Tensor:
+        source = open_checkpoint(str(folder), "dummy").weights(torch.float32)
+        return Weights(source, torch.float32, CPU).take(name, 8, 8)
+
+    assert torch.equal(read("model.x.weight"), read("model.x.weight"))
+    assert not torch.equal(read("model.x.weight"), read("model.y.weight"))
 
 
 def test_dummy_needs_no_weight_files(folder: Path) -> None:
     for shard in folder.glob("*.safetensors"):
         shard.unlink()
-    assert open_checkpoint(str(folder), "dummy").weights(torch.bfloat16).read("x", (1,)).numel()
+    source = open_checkpoint(str(folder), "dummy").weights(torch.bfloat16)
+    assert Weights(source, torch.bfloat16, CPU).take("x", 5).shape == (5,)
+
+
+@pytest.mark.parametrize("load_format", ["auto", "dummy"])
+def test_only_gguf_can_stay_quantised(folder: Path, load_format: LoadFormat) -> None:
+    with pytest.raises(ModelLoadError, match="quantised"):
+        open_checkpoint(str(folder), load_format).weights(torch.bfloat16, quantized=True)
 
 
 @pytest.mark.parametrize(

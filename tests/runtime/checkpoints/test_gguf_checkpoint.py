@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sglang_lang.kernels.block_weight import GGUFWeight
 from sglang_lang.runtime.checkpoints.gguf_checkpoint import GGUFCheckpoint
 from sglang_lang.runtime.checkpoints.weights import Weights
 from sglang_lang.runtime.errors import ModelLoadError
@@ -78,7 +79,9 @@ class Writer:
 
 
 def read(checkpoint: GGUFCheckpoint, name: str) -> npt.NDArray[Any]:
-    return checkpoint.weights(torch.float32).read(name, ()).numpy()
+    source: Any = checkpoint.weights(torch.float32)
+    values: npt.NDArray[Any] = source.read(name, ()).numpy()
+    return values
 
 
 def test_every_tensor_has_its_hugging_face_name(tmp_path: Path) -> None:
@@ -108,6 +111,21 @@ def test_llama_rows_are_put_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(  # values are not rotated, so not reordered
         read(checkpoint, f"{prefix}.v_proj.weight"), random(KV_HEADS * HEAD_DIM, HIDDEN)
     )
+
+
+def test_quantised_rows_are_put_back_too(tmp_path: Path) -> None:
+    queries = random(HEADS * HEAD_DIM, HIDDEN)
+    packed = gguf.quantize(permuted(queries, HEADS), gguf.GGMLQuantizationType.Q8_0)
+    writer = Writer(tmp_path / "model.gguf", "llama")
+    writer.add_model(without="blk.0.attn_q")
+    q8_0 = gguf.GGMLQuantizationType.Q8_0
+    writer.add_tensor("blk.0.attn_q.weight", packed, raw_dtype=q8_0)
+    checkpoint = writer.close()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    kept = checkpoint.weights(torch.bfloat16, quantized=True).read(name, ())
+    assert isinstance(kept, GGUFWeight) and kept.kind == "Q8_0"
+    np.testing.assert_array_equal(kept.dequantize().numpy(), read(checkpoint, name))
+    np.testing.assert_allclose(read(checkpoint, name), queries, atol=0.03)
 
 
 def test_gemma_norms_lose_the_one_that_was_added(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def transformers_model(checkpoint: Checkpoint) -> Any:
             tie_word_embeddings=True,
         )
     )
-    source = checkpoint.weights(torch.float32)
+    source: Any = checkpoint.weights(torch.float32)
     weights = {name: source.read(name, ()) for name in source.names()}
     llama.load_state_dict(weights | {"lm_head.weight": weights["model.embed_tokens.weight"]})
     return llama.eval()
@@ -105,6 +105,23 @@ def check(checkpoint: Checkpoint, reference: Any, prompts: list[str], num_tokens
 
 def test_greedy_tokens_equal_transformers(checkpoint: Checkpoint) -> None:
     check(checkpoint, transformers_model(checkpoint), PROMPTS, 32)
+
+
+def test_quantised_matrices_are_as_exact_as_dequantised_ones(checkpoint: Checkpoint) -> None:
+    """Both are bfloat16 around the same numbers: they err alike against float32."""
+    device = torch.device("cpu")
+    ops = load_ops(device)
+    ids = checkpoint.tokenizer().encode("The quick brown fox jumps over the lazy dog, and then")
+
+    def logits(dtype: torch.dtype, quantized: bool) -> torch.Tensor:
+        model = load_model(checkpoint, ops, dtype, device, quantized=quantized)
+        return PagedRunner(model, checkpoint.config, dtype, 1).extend([ids])[0]
+
+    exact = logits(torch.float32, False)
+    dense, kept = logits(torch.bfloat16, False), logits(torch.bfloat16, True)
+    assert not torch.equal(dense, kept)
+    assert (kept - exact).abs().mean() < 2.0 * (dense - exact).abs().mean()
+    assert torch.equal(kept.argmax(-1), exact.argmax(-1))
 
 
 @pytest.mark.slow

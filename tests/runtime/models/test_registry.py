@@ -105,6 +105,12 @@ def test_a_shorter_context_needs_smaller_tables(folder: Path) -> None:
         runner.extend([[1]])
 
 
+def test_quantised_weights_need_bfloat16(folder: Path) -> None:
+    checkpoint, ops = open_checkpoint(str(folder)), load_ops(CPU, "reference")
+    with pytest.raises(ModelLoadError, match="in bfloat16 on a CPU, not in torch.float32 on cpu"):
+        load_model(checkpoint, ops, torch.float32, CPU, quantized=True)
+
+
 def test_every_family_is_a_file() -> None:
     files = {path.stem for path in Path(registry.__file__).parent.glob("*.py")}
     assert set(FAMILIES.values()) <= files

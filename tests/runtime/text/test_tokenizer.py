@@ -88,6 +88,14 @@ def test_prompts_are_never_cut_or_padded(folder: Path) -> None:
     assert tokenizer.encode_batch(["ab", "abcdefgh"]) == [[*b"ab"], [*b"abcdefgh"]]
 
 
+def test_a_token_beyond_the_models_rows_is_refused(folder: Path) -> None:
+    tokenizer = Tokenizer.from_folder(folder, vocab_size=258)
+    assert tokenizer.encode("</s>") == [257]
+    assert len(tokenizer.token_bytes) == 258
+    with pytest.raises(RequestError, match="'<think>', a token this model does not have"):
+        tokenizer.encode("a<think>b")
+
+
 def test_padding_rows_have_no_bytes(folder: Path) -> None:
     tokenizer = Tokenizer.from_folder(folder, vocab_size=300)
     assert len(tokenizer.token_bytes) == tokenizer.vocab_size == 300

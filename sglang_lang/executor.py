@@ -1,0 +1,313 @@
+"""Runs a program: its expressions one after another, on the background loop.
+
+The program's Python code runs ahead and only waits where it reads. A program ends once: every
+reader then gets its value or the error, so none can wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from .backends.base import BaseBackend, Completion
+from .background import background_loop, spawn
+from .changes import Changes
+from .errors import ProgramError, UnknownVariableError
+from .ir import (
+    GenOptions,
+    SglConstantText,
+    SglExpr,
+    SglExprList,
+    SglGen,
+    SglMedia,
+    SglRoleBegin,
+    SglRoleEnd,
+    SglSelect,
+    SglSeparateReasoning,
+    SglVarScopeBegin,
+    SglVarScopeEnd,
+    convert,
+)
+from .reasoning import split_reasoning
+from .transcript import Transcript
+
+PACKAGE = __name__.partition(".")[0]
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a run cost, as its backend counted."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    forced_tokens: int = 0
+
+    def count(self, meta: dict[str, Any]) -> None:
+        self.calls += 1
+        self.prompt_tokens += meta.get("prompt_tokens") or 0
+        self.cached_tokens += meta.get("cached_tokens") or 0
+        self.completion_tokens += meta.get("completion_tokens") or 0
+        self.forced_tokens += meta.get("forced_tokens") or 0
+
+    def add(self, other: Usage) -> None:
+        self.calls += other.calls
+        self.prompt_tokens += other.prompt_tokens
+        self.cached_tokens += other.cached_tokens
+        self.completion_tokens += other.completion_tokens
+        self.forced_tokens += other.forced_tokens
+
+
+@dataclass(slots=True)
+class Variable:
+    """A value that some expression will give."""
+
+    value: Future[Any] = field(default_factory=Future)
+    meta_info: Any = None
+    partial: str = ""  # while it streams
+
+
+class StreamExecutor:
+    """The expressions of one program and what came of them.
+
+    Args:
+        backend: where it generates.
+        options: defaults for every ``gen``.
+        stream: let text and variables grow while they are generated.
+        transcript: the text to start from.
+        variables: known from the start.
+    """
+
+    def __init__(
+        self,
+        backend: BaseBackend,
+        options: GenOptions,
+        stream: bool = False,
+        transcript: Transcript | None = None,
+        variables: dict[str, Variable] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.options = options
+        self.stream = stream
+        self.transcript = transcript or Transcript(backend)
+        self.variables = variables or {}
+        self.usage = Usage()
+        self.changes = Changes()
+        self.error: ProgramError | None = None
+        self.ended = False
+        self._scopes: dict[str, int] = {}
+        self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
+        self._waiting: set[Future[None]] = set()
+        self._loop = background_loop()
+        self._task = spawn(self._work())
+
+    # ------------------------------------------------------------------ from the program
+
+    def submit(self, expression: SglExpr) -> None:
+        """Queue an expression; its variable exists from now on."""
+        if self.error is not None:
+            raise self.error
+        if self.ended:
+            raise ProgramError("the program has ended; nothing can be added to it")
+        if isinstance(expression, SglExprList):
+            for part in expression:
+                self.submit(part)
+            return
+        self._declare(expression)
+        self._put(expression, program_line())
+
+    def mark(self) -> Future[None]:
+        """Done when everything submitted so far is."""
+        mark: Future[None] = Future()
+        if self._task.done() or self.ended:
+            self._settle(mark)
+            return mark
+        self._waiting.add(mark)
+        self._put(mark, "")
+        if self._task.done():  # it ended while the mark was put
+            self._settle(mark)
+        return mark
+
+    def sync(self) -> None:
+        """Wait for everything submitted so far; raises what failed."""
+        self.mark().result()
+
+    def end(self) -> None:
+        """Finish what is submitted, then take nothing more."""
+        if not self.ended:
+            mark = self.mark()
+            self.ended = True
+            self._put(None, "")
+            mark.exception()
+            self.changes.notify()
+
+    def cancel(self) -> None:
+        """Stop at once; requests on the way are aborted."""
+        self._task.cancel()
+
+    def variable(self, name: str) -> Variable:
+        found = self.variables.get(name)
+        if found is None:
+            if self.error is not None:
+                raise self.error
+            known = ", ".join(self.variables) or "none"
+            raise UnknownVariableError(f"the program has no variable {name!r}; it has: {known}")
+        return found
+
+    def set_variable(self, name: str, value: Any, meta_info: Any = None) -> None:
+        variable = self.variables.get(name)
+        if variable is None or variable.value.done():
+            variable = self.variables[name] = Variable()
+        variable.meta_info = meta_info
+        variable.value.set_result(value)
+        self.changes.notify()
+
+    def _declare(self, expression: SglExpr) -> None:
+        if isinstance(expression, SglSeparateReasoning):
+            parts = expression.expression
+            for part in parts if isinstance(parts, SglExprList) else [parts]:
+                self._declare(part)
+                name = getattr(part, "name", None)
+                if name is not None:
+                    self.variables[f"{name}_reasoning_content"] = Variable()
+        elif isinstance(expression, SglGen | SglSelect | SglVarScopeBegin) and expression.name:
+            self.variables[expression.name] = Variable()
+
+    def _put(self, item: SglExpr | Future[None] | None, line: str) -> None:
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, (item, line))
+
+    # ------------------------------------------------------------------ on the loop
+
+    async def _work(self) -> None:
+        line = ""
+        try:
+            while True:
+                item, line = await self._queue.get()
+                if item is None:
+                    return
+                if isinstance(item, Future):
+                    self._waiting.discard(item)
+                    item.set_result(None)
+                    continue
+                await self._execute(item)
+                self.changes.notify()
+        except asyncio.CancelledError:
+            self.fail(ProgramError("the program was cancelled"))
+            raise
+        except Exception as error:
+            place = f"\n  in {line}" if line else ""
+            failure = ProgramError(f"{type(error).__name__}: {error}{place}")
+            failure.__cause__ = error
+            self.fail(failure)
+
+    def fail(self, error: ProgramError) -> None:
+        """End with an error, which every reader gets."""
+        self.error = error
+        for variable in self.variables.values():
+            if not variable.value.done():
+                variable.value.set_exception(error)
+        for mark in list(self._waiting):
+            self._settle(mark)
+        self.changes.notify()
+
+    def _settle(self, mark: Future[None]) -> None:
+        self._waiting.discard(mark)
+        if not mark.done():
+            if self.error is not None:
+                mark.set_exception(self.error)
+            else:
+                mark.set_result(None)
+
+    async def _execute(self, expression: SglExpr) -> None:
+        transcript = self.transcript
+        match expression:
+            case SglConstantText():
+                await transcript.add(expression.value)
+            case SglGen():
+                await self._generate(expression)
+            case SglSelect():
+                await self._select(expression)
+            case SglRoleBegin():
+                transcript.begin(expression.role)
+            case SglRoleEnd():
+                transcript.end(expression.role)
+            case SglMedia():
+                transcript.media.append(expression)
+            case SglVarScopeBegin():
+                self._scopes[expression.name] = len(await transcript.render())
+            case SglVarScopeEnd():
+                start = self._scopes.pop(expression.name)
+                self.set_variable(expression.name, (await transcript.render())[start:])
+            case SglSeparateReasoning():
+                await self._separate(expression)
+            case _:
+                raise TypeError(f"a program cannot run {expression!r}")
+
+    async def _generate(self, expression: SglGen) -> None:
+        options = expression.options.over(self.options)
+        prompt = await self.transcript.prompt()
+        if self.stream and (options.n or 1) == 1:
+            completions = [await self._follow(expression, options)]
+        else:
+            completions = await self.backend.generate(prompt, options)
+            await self.transcript.add(completions[0].text)
+        for completion in completions:
+            self.usage.count(completion.meta_info)
+        if expression.name is not None:
+            values = [convert(completion.text, options.dtype) for completion in completions]
+            metas = [completion.meta_info for completion in completions]
+            single = len(completions) == 1
+            self.set_variable(
+                expression.name, values[0] if single else values, metas[0] if single else metas
+            )
+
+    async def _follow(self, expression: SglGen, options: GenOptions) -> Completion:
+        whole = Completion("")
+        variable = self.variables[expression.name] if expression.name else Variable()
+        prompt = await self.transcript.prompt()
+        async for piece in self.backend.generate_stream(prompt, options):
+            whole.text += piece.text
+            whole.meta_info = piece.meta_info
+            variable.partial = whole.text
+            variable.meta_info = piece.meta_info
+            await self.transcript.add(piece.text)
+            self.changes.notify()
+        return whole
+
+    async def _select(self, expression: SglSelect) -> None:
+        decision = await self.backend.select(
+            await self.transcript.prompt(),
+            expression.choices,
+            expression.method,
+            expression.temperature,
+        )
+        self.usage.count(decision.meta_info)
+        await self.transcript.add(decision.decision)
+        if expression.name is not None:
+            self.set_variable(expression.name, decision.decision, decision.meta_info)
+
+    async def _separate(self, expression: SglSeparateReasoning) -> None:
+        inner = expression.expression
+        for part in inner if isinstance(inner, SglExprList) else [inner]:
+            before = self.transcript.content
+            await self._execute(part)
+            if isinstance(part, SglGen | SglSelect) and part.name is not None:
+                generated = self.transcript.content[len(before) :]
+                thoughts, answer = split_reasoning(generated, expression.model_type)
+                meta = self.variables[part.name].meta_info
+                self.transcript.replace_content(before + answer)
+                self.set_variable(part.name, answer, meta)
+                self.set_variable(f"{part.name}_reasoning_content", thoughts)
+
+
+def program_line() -> str:
+    """Where the program is: the nearest frame outside of this package."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(PACKAGE):
+        frame = frame.f_back
+    code = frame.f_code
+    return f"{code.co_name} ({code.co_filename}:{frame.f_lineno})"
