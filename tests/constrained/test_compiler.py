@@ -161,6 +161,20 @@ def test_large_languages_compile_and_give_a_mask_quickly(kind: str, value: str) 
     assert time.perf_counter() - started < 3  # a bound on hostile input, not a measurement
 
 
+def test_branches_that_multiply_end_in_an_error_in_time() -> None:
+    branches = [
+        {"properties": {f"p{i}": {"type": t}, "q": {"minimum": i}}, "minProperties": i}
+        for i in range(12)
+        for t in ("string", "integer")
+    ]
+    nested = {"oneOf": [{"oneOf": branches}, {"not": {"oneOf": branches}}]}
+    schema = {"properties": {str(i): {**nested, "title": str(i)} for i in range(40)}}
+    started = time.perf_counter()
+    with pytest.raises(GrammarError):
+        GrammarCompiler(VOCABULARY).compile("json_schema", json.dumps(schema))
+    assert time.perf_counter() - started < 10  # a bound on hostile input, not a measurement
+
+
 def test_what_native_refuses_goes_to_llguidance_or_is_refused_by_name() -> None:
     compiler = GrammarCompiler(VOCABULARY)
     with pytest.raises(GrammarError, match="uniqueItems") as caught:
