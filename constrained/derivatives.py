@@ -155,13 +155,13 @@ def _search(node: Node) -> None:
 
 
 def clipped(node: Node, count: int) -> Node:
-    """The node with all bounds of repeats at most ``count``.
+    """A node that differs only in texts of ``count`` bytes or more, with simpler repeats.
 
-    Texts of fewer than ``count`` bytes lead to states that are alike in all but what lies beyond.
+    A repeat that may go on for so long might as well have no end.
     """
     match node:
         case Repeat():
-            maximum = None if node.maximum is None else min(node.maximum, count)
+            maximum = node.maximum if (node.maximum or 0) < count else None
             return repeat(node.part, min(node.minimum, count), maximum)
         case Concat():
             return concat(clipped(node.first, count), clipped(node.rest, count))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,9 @@ NEEDS = -1  # what the C++ side returns when it must be given something first
 NONE = -1  # no state, no nested frame
 MAX_NEEDS = 256
 MAX_CAPTURED = 65_536
-CHAIN = 24  # rows supplied ahead along a text with little choice
+FEW = 3  # successors of which all are likely
+PIECE = 64  # bytes advanced in one call, so that a need repeats little
+CHAIN = 24  # rows supplied at once, along the text that is likeliest to be asked for
 PART_BYTES = 128 << 20
 MAX_SHARED_STATES = 50_000
 NEED_PLACE, NEED_ROW, NEED_CAPTURED = range(3)
@@ -120,7 +123,7 @@ class NativeAutomaton(Generic[A]):
         )
 
     def supply(self, state: int) -> None:
-        """Hands over a row, and those that follow it while there is little choice."""
+        """Hands over a row and the likeliest of those that follow it."""
         pending = [state]
         for _ in range(CHAIN):
             if not pending:
@@ -140,9 +143,10 @@ class NativeAutomaton(Generic[A]):
                 len(labels),
                 self.automaton.mask_state(state),
             )
-            following = set(row.tolist()) - {DEAD}
-            if len(following) <= 3:
-                pending += following
+            following = Counter(row.tolist())
+            del following[DEAD]
+            usual = following.most_common(1 if len(following) > FEW else FEW)
+            pending += [reached for reached, _ in usual]
 
 
 class NativeMachine:
@@ -166,8 +170,13 @@ class NativeMachine:
         self.start = self._answer(lambda: self._library.machine_start(self._handle, first))
 
     def advance(self, state: int, text: bytes) -> int:
+        for first in range(0, len(text), PIECE):
+            state = self._advance_piece(state, text[first : first + PIECE])
+        return state
+
+    def _advance_piece(self, state: int, piece: bytes) -> int:
         return self._answer(
-            lambda: self._library.machine_advance(self._handle, state, text, len(text))
+            lambda: self._library.machine_advance(self._handle, state, piece, len(piece))
         )
 
     def is_accepting(self, state: int) -> bool:

@@ -54,6 +54,7 @@ class JsonNetwork:
         self._check(root)
         if not self._liveness.satisfiable(root):
             raise GrammarError("no JSON value satisfies the schema", pointer="")
+        self._normaliser.lift_deadline()
 
     def edges(self, state: State) -> tuple[Edge, ...]:
         """The edges out of a state, only those from which the text can be completed."""
