@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .errors import GrammarError
+from .errors import UnsupportedGrammarError
 from .regex_tree import (
     ALL_BYTES,
     EPSILON,
@@ -32,7 +32,7 @@ from .regex_tree import (
     table,
 )
 
-MAX_SEARCHED_NODES = 50_000
+MAX_SEARCHED_NODES = 20_000
 
 
 def derivative(node: Node, byte: int) -> Node:
@@ -122,7 +122,7 @@ def is_empty(node: Node) -> bool:
     """Whether no byte string is in the language.
 
     Raises:
-        GrammarError: the question would take too long.
+        UnsupportedGrammarError: the question would take too long.
     """
     if node.nullable:
         return False
@@ -149,7 +149,7 @@ def _search(node: Node) -> None:
                 reached_from[following] = current
                 queue.append(following)
         if len(queue) > MAX_SEARCHED_NODES:
-            raise GrammarError("the patterns combine to too large an automaton")
+            raise UnsupportedGrammarError("the patterns combine to too large an automaton")
     for current in queue:
         current.empty = True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sglang_lang.kernels.native import build_shared_library
 
-from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton
+from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
 from .machine import BYTES_PER_LEXEME_STATE, MAX_FORCED
 from .network import Network, Places, Target
 from .vocabulary import Row, Vocabulary
@@ -41,6 +41,7 @@ _SIGNATURES = {
     "automaton_new": (_POINTER, ()),
     "automaton_free": (None, (_POINTER,)),
     "automaton_set_row": (None, (*[_POINTER] * 2, _INT, *[_POINTER] * 2, _INT, _INT)),
+    "automaton_set_literals": (None, (*[_POINTER] * 2, ctypes.c_char_p, _POINTER, _INT)),
     "machine_new": (_POINTER, (_POINTER,)),
     "machine_free": (None, (_POINTER,)),
     "machine_set_place": (None, (_POINTER, _INT, _POINTER, _INT, _INT, _POINTER, _INT)),
@@ -110,6 +111,13 @@ class NativeAutomaton(Generic[A]):
         self.handle = vocabulary.library.automaton_new()
         self._supplied: set[int] = set()
         weakref.finalize(self, vocabulary.library.automaton_free, self.handle)
+
+    def supply_literals(self, texts: Sequence[bytes]) -> None:
+        """Hands over a whole trie of literals, numbered as ``LiteralTrie`` does."""
+        lengths = np.array([len(text) for text in texts], np.int32)
+        self._library.automaton_set_literals(
+            self._vocabulary_handle, self.handle, b"".join(texts), lengths.ctypes.data, len(texts)
+        )
 
     def supply(self, state: int) -> None:
         """Hands over a row, and those that follow it while there is little choice."""
@@ -211,7 +219,10 @@ class NativeMachine:
         if automaton is None:
             automaton = NativeAutomaton(place.automaton, self._vocabulary)
             self._automata[place.automaton] = automaton
-        automaton.supply(place.start)
+            if isinstance(place.automaton, LiteralTrie):
+                automaton.supply_literals(place.automaton.texts)
+        if not isinstance(place.automaton, LiteralTrie):
+            automaton.supply(place.start)
         edges: list[int] = []
         for edge in place.edges:
             edges += [edge.capture is not None, *self._flat(edge.targets)]
