@@ -49,7 +49,8 @@ def measure(engine: Engine, batch: int, rounds: int) -> tuple[float, list[dict[s
     """Median texts per second, and the outputs of the first round."""
     params = {"temperature": 0.0, "max_new_tokens": 200, "json_schema": SCHEMA}
     engine.generate(prompts(1, 99), params)  # compiles the schema
-    rates, first = [], []
+    rates: list[float] = []
+    first: list[dict[str, Any]] = []
     for round_number in range(rounds):
         start = time.perf_counter()
         outputs = engine.generate(prompts(batch, round_number), params)
