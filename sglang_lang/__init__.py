@@ -31,6 +31,8 @@ from .api import (
     video,
 )
 from .choices import (
+    ChoicesDecision,
+    ChoicesSamplingMethod,
     greedy_token_selection,
     token_length_normalized,
     unconditional_likelihood_normalized,
@@ -41,16 +43,26 @@ from .interpreter import ProgramState
 from .ir import SglFunction
 
 if TYPE_CHECKING:
+    from .backends.anthropic_api import Anthropic
     from .backends.engine import Engine
+    from .backends.litellm_api import LiteLLM
+    from .backends.openai_api import OpenAI
     from .backends.runtime_endpoint import RuntimeEndpoint
+    from .backends.server_process import Runtime
     from .runtime.server_args import ServerArgs
     from .version import __version__
 
 __all__ = [
+    "Anthropic",
     "BackendError",
+    "ChoicesDecision",
+    "ChoicesSamplingMethod",
     "Engine",
+    "LiteLLM",
+    "OpenAI",
     "ProgramError",
     "ProgramState",
+    "Runtime",
     "RuntimeEndpoint",
     "ServerArgs",
     "SglFunction",
@@ -83,7 +95,11 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Anthropic": ".backends.anthropic_api",
     "Engine": ".backends.engine",
+    "LiteLLM": ".backends.litellm_api",
+    "OpenAI": ".backends.openai_api",
+    "Runtime": ".backends.server_process",
     "RuntimeEndpoint": ".backends.runtime_endpoint",
     "ServerArgs": ".runtime.server_args",
     "__version__": ".version",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from .backends.base import HasBackend
-from .choices import ChoicesMethod, token_length_normalized
+from .choices import ChoicesSamplingMethod, token_length_normalized
 from .config import global_config
 from .ir import (
     GenOptions,
@@ -22,8 +22,8 @@ from .ir import (
     as_expression,
     check_regex,
     dtype_options,
-    schema_text,
 )
+from .objects import schema_text
 
 
 @overload
@@ -67,7 +67,7 @@ def gen(
     return_text_in_logprobs: bool | None = None,
     dtype: type | str | None = None,
     choices: Sequence[str] | None = None,
-    choices_method: ChoicesMethod | None = None,
+    choices_method: ChoicesSamplingMethod | None = None,
     regex: str | None = None,
     json_schema: Any = None,
     ebnf: str | None = None,
@@ -147,7 +147,7 @@ def select(
     name: str | None = None,
     choices: Sequence[str] | None = None,
     temperature: float = 0.0,
-    choices_method: ChoicesMethod | None = None,
+    choices_method: ChoicesSamplingMethod | None = None,
 ) -> SglSelect:
     """Continue with the one of ``choices`` that the model finds likeliest.
 

@@ -12,7 +12,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from .backends.base import BaseBackend, Completion
+from .backends.base import BaseBackend, Completion, Prompt
+from .backends.hosted import HostedBackend
 from .background import background_loop, spawn
 from .changes import Changes
 from .errors import ProgramError, UnknownVariableError
@@ -32,6 +33,7 @@ from .ir import (
     convert,
 )
 from .reasoning import split_reasoning
+from .speculation import Speculation
 from .transcript import Transcript
 
 PACKAGE = __name__.partition(".")[0]
@@ -46,13 +48,15 @@ class Usage:
     cached_tokens: int = 0
     completion_tokens: int = 0
     forced_tokens: int = 0
+    saved_calls: int = 0  # values that the model had written ahead
 
     def count(self, meta: dict[str, Any]) -> None:
-        self.calls += 1
+        self.calls += meta.get("calls", 1)
         self.prompt_tokens += meta.get("prompt_tokens") or 0
         self.cached_tokens += meta.get("cached_tokens") or 0
         self.completion_tokens += meta.get("completion_tokens") or 0
         self.forced_tokens += meta.get("forced_tokens") or 0
+        self.saved_calls += meta.get("saved_calls") or 0
 
     def add(self, other: Usage) -> None:
         self.calls += other.calls
@@ -60,6 +64,7 @@ class Usage:
         self.cached_tokens += other.cached_tokens
         self.completion_tokens += other.completion_tokens
         self.forced_tokens += other.forced_tokens
+        self.saved_calls += other.saved_calls
 
 
 @dataclass(slots=True)
@@ -80,6 +85,8 @@ class StreamExecutor:
         stream: let text and variables grow while they are generated.
         transcript: the text to start from.
         variables: known from the start.
+        num_api_spec_tokens: how far a hosted model may write ahead; None for not. Streams and
+            runtimes of our own, which share prefixes anyway, do without.
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class StreamExecutor:
         stream: bool = False,
         transcript: Transcript | None = None,
         variables: dict[str, Variable] | None = None,
+        num_api_spec_tokens: int | None = None,
     ) -> None:
         self.backend = backend
         self.options = options
@@ -96,6 +104,10 @@ class StreamExecutor:
         self.transcript = transcript or Transcript(backend)
         self.variables = variables or {}
         self.usage = Usage()
+        self.num_api_spec_tokens = num_api_spec_tokens
+        self._speculation: Speculation | None = None
+        if num_api_spec_tokens and isinstance(backend, HostedBackend) and not stream:
+            self._speculation = Speculation(backend, num_api_spec_tokens, self.usage.count)
         self.changes = Changes()
         self.error: ProgramError | None = None
         self.ended = False
@@ -224,6 +236,8 @@ class StreamExecutor:
 
     async def _execute(self, expression: SglExpr) -> None:
         transcript = self.transcript
+        if self._speculation is not None:
+            self._speculation.follow(expression)
         match expression:
             case SglConstantText():
                 await transcript.add(expression.value)
@@ -253,7 +267,7 @@ class StreamExecutor:
         if self.stream and (options.n or 1) == 1:
             completions = [await self._follow(expression, options)]
         else:
-            completions = await self.backend.generate(prompt, options)
+            completions = await self._ask(prompt, options)
             await self.transcript.add(completions[0].text)
         for completion in completions:
             self.usage.count(completion.meta_info)
@@ -264,6 +278,13 @@ class StreamExecutor:
             self.set_variable(
                 expression.name, values[0] if single else values, metas[0] if single else metas
             )
+
+    async def _ask(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
+        if self._speculation is not None:
+            foreseen = await self._speculation.generate(prompt, options)
+            if foreseen is not None:
+                return [foreseen]
+        return await self.backend.generate(prompt, options)
 
     async def _follow(self, expression: SglGen, options: GenOptions) -> Completion:
         whole = Completion("")

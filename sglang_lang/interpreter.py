@@ -18,6 +18,7 @@ from .ir import (
     SglVarScopeEnd,
     as_expression,
 )
+from .objects import parse_object
 
 
 class ProgramState:
@@ -98,8 +99,6 @@ class ProgramState:
 
     def get_object(self, name: str, kind: type | None = None) -> Any:
         """The variable's JSON as a Python value, or as a pydantic model or dataclass."""
-        from .objects import parse_object
-
         return parse_object(self.get_var(name), kind)
 
     def text(self) -> str:
@@ -202,6 +201,7 @@ class ProgramState:
                 executor.stream,
                 executor.transcript.copy(),
                 dict(executor.variables),
+                executor.num_api_spec_tokens,
             )
             for _ in range(size)
         ]

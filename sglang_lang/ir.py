@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .choices import ChoicesMethod, token_length_normalized
+from .choices import ChoicesSamplingMethod, token_length_normalized
 
 if TYPE_CHECKING:
     from .backends.base import HasBackend
@@ -113,7 +112,7 @@ class SglSelect(SglExpr):
     name: str | None
     choices: list[str]
     temperature: float
-    method: ChoicesMethod = token_length_normalized
+    method: ChoicesSamplingMethod = token_length_normalized
 
 
 @dataclass(slots=True)
@@ -199,25 +198,6 @@ def convert(text: str, dtype: type | None) -> Any:
     if dtype is bool:
         return text == "True"
     return text
-
-
-def schema_text(schema: Any) -> str:
-    """A JSON schema as text: given as text, dict, pydantic model or dataclass."""
-    if isinstance(schema, str):
-        return schema
-    if isinstance(schema, Mapping):
-        return json.dumps(schema)
-    if hasattr(schema, "model_json_schema"):
-        return json.dumps(schema.model_json_schema())
-    if dataclasses.is_dataclass(schema):
-        return json.dumps(_pydantic_schema(schema))
-    raise TypeError(f"json_schema must be text, dict, pydantic model or dataclass, got {schema!r}")
-
-
-def _pydantic_schema(kind: Any) -> dict[str, Any]:
-    from pydantic import TypeAdapter  # optional: only who passes a dataclass needs it
-
-    return TypeAdapter(kind).json_schema()
 
 
 def check_regex(pattern: str | None) -> None:

@@ -1,10 +1,26 @@
-"""JSON that was generated, as Python values."""
+"""Pydantic models and dataclasses: their JSON schemas, and their instances from generated JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
+
+from .extras import needs
+
+
+def schema_text(schema: Any) -> str:
+    """A JSON schema as text: given as text, dict, pydantic model or dataclass."""
+    if isinstance(schema, str):
+        return schema
+    if isinstance(schema, Mapping):
+        return json.dumps(schema)
+    if hasattr(schema, "model_json_schema"):
+        return json.dumps(schema.model_json_schema())
+    if dataclasses.is_dataclass(schema):
+        return json.dumps(_type_adapter(schema).json_schema())
+    raise TypeError(f"json_schema must be text, dict, pydantic model or dataclass, got {schema!r}")
 
 
 def parse_object(text: Any, kind: type | None) -> Any:
@@ -17,7 +33,12 @@ def parse_object(text: Any, kind: type | None) -> Any:
     if validate is not None:
         return validate(text)
     if dataclasses.is_dataclass(kind):
-        from pydantic import TypeAdapter  # optional: only who passes a dataclass needs it
-
-        return TypeAdapter(kind).validate_json(text)
+        return _type_adapter(kind).validate_json(text)
     raise TypeError(f"kind must be a pydantic model or a dataclass, got {kind!r}")
+
+
+def _type_adapter(kind: Any) -> Any:
+    with needs("runtime"):  # optional: only who passes a dataclass needs it
+        from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)

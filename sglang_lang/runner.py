@@ -39,7 +39,7 @@ def run_program(
     """See SglFunction.run."""
     if program.is_async:
         return wait_for(arun_program(program, args, kwargs, options, backend))
-    state = _new_state(options, backend, stream)
+    state = _new_state(program, options, backend, stream)
     if not stream:
         _run_body(program, args, kwargs, state)
         return state
@@ -61,7 +61,7 @@ async def arun_program(
     backend: HasBackend | None,
 ) -> ProgramState:
     """See SglFunction.arun."""
-    state = _new_state(options, backend, stream=False)
+    state = _new_state(program, options, backend, stream=False)
     executor = state.stream_executor
     try:
         if program.is_async:
@@ -113,7 +113,7 @@ def _in_order(
     """The states in the batch's order, as many ahead as a chunk."""
 
     def one(item: dict[str, Any]) -> ProgramState:
-        state = _new_state(options, backend, stream=False)
+        state = _new_state(program, options, backend, stream=False)
         try:
             _run_body(program, (), item, state)
         except Exception as error:
@@ -147,8 +147,16 @@ def cache_program(program: SglFunction, backend: HasBackend | None) -> None:
         wait_for(chosen.warm(Prompt(prefix)))
 
 
-def _new_state(options: GenOptions, backend: HasBackend | None, stream: bool) -> ProgramState:
-    return ProgramState(StreamExecutor(global_config.backend_or_default(backend), options, stream))
+def _new_state(
+    program: SglFunction, options: GenOptions, backend: HasBackend | None, stream: bool
+) -> ProgramState:
+    executor = StreamExecutor(
+        global_config.backend_or_default(backend),
+        options,
+        stream,
+        num_api_spec_tokens=program.num_api_spec_tokens,
+    )
+    return ProgramState(executor)
 
 
 def _run_body(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..chat_template import ChatTemplate
-from ..choices import ChoicesDecision, ChoicesMethod
+from ..choices import ChoicesDecision, ChoicesSamplingMethod
 
 if TYPE_CHECKING:
     from ..ir import GenOptions, SglMedia
@@ -78,7 +78,11 @@ class BaseBackend(ABC):
 
     @abstractmethod
     async def select(
-        self, prompt: Prompt, choices: Sequence[str], method: ChoicesMethod, temperature: float
+        self,
+        prompt: Prompt,
+        choices: Sequence[str],
+        method: ChoicesSamplingMethod,
+        temperature: float,
     ) -> ChoicesDecision:
         """The likeliest choice after the prompt."""
 

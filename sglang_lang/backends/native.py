@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from ..choices import ChoiceScores, ChoicesDecision, ChoicesMethod
+from ..choices import ChoiceScores, ChoicesDecision, ChoicesSamplingMethod, decide
 from ..errors import BackendError
 from ..ir import GenOptions
 from .base import BaseBackend, Completion, Prompt
@@ -95,7 +95,11 @@ class NativeBackend(BaseBackend):
             told = len(text)
 
     async def select(
-        self, prompt: Prompt, choices: Sequence[str], method: ChoicesMethod, temperature: float
+        self,
+        prompt: Prompt,
+        choices: Sequence[str],
+        method: ChoicesSamplingMethod,
+        temperature: float,
     ) -> ChoicesDecision:
         if temperature > 1e-5:
             raise BackendError(
@@ -105,11 +109,12 @@ class NativeBackend(BaseBackend):
             {
                 "text": prompt.text,
                 "choices": list(choices),
-                "unconditional": method.needs_unconditional,
+                "unconditional": method.requires_unconditional_logprobs,
                 "add_special_tokens": not prompt.is_chat,
             }
         )
-        decision = method(choices, [ChoiceScores(**entry) for entry in response["choices"]])
+        scores = [ChoiceScores(**entry) for entry in response["choices"]]
+        decision = decide(method, choices, scores)
         decision.meta_info.update(response["meta_info"])
         return decision
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from sglang_lang.backends.base import BaseBackend, Completion, Prompt
-from sglang_lang.choices import ChoiceScores, ChoicesDecision, ChoicesMethod
+from sglang_lang.choices import ChoiceScores, ChoicesDecision, ChoicesSamplingMethod, decide
 from sglang_lang.errors import BackendError
 from sglang_lang.ir import GenOptions
 
@@ -59,12 +59,16 @@ class ScriptedBackend(BaseBackend):
             yield Completion(letter, whole.meta_info)
 
     async def select(
-        self, prompt: Prompt, choices: Sequence[str], method: ChoicesMethod, temperature: float
+        self,
+        prompt: Prompt,
+        choices: Sequence[str],
+        method: ChoicesSamplingMethod,
+        temperature: float,
     ) -> ChoicesDecision:
         self.prompts.append(prompt)
         wanted = self.script(prompt)
         scores = [ChoiceScores([1], [0.0 if choice == wanted else -1.0]) for choice in choices]
-        return method(choices, scores)
+        return decide(method, choices, scores)
 
     async def warm(self, prompt: Prompt) -> None:
         self.warmed.append(prompt.text)

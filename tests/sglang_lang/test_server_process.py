@@ -1,0 +1,26 @@
+"""``Runtime``: a server in a child process."""
+
+from __future__ import annotations
+
+import pytest
+
+import sglang_lang as sgl
+
+
+@sgl.function
+def program(s: sgl.ProgramState) -> None:
+    s += "1 2 3" + sgl.gen("x", max_tokens=2, temperature=0)
+
+
+@pytest.mark.slow
+def test_a_runtime_serves_programs_until_it_is_shut_down() -> None:
+    with sgl.Runtime(load_format="dummy", max_total_tokens=512, cpu_threads=1) as runtime:
+        assert program.run(backend=runtime).usage.completion_tokens == 2
+        url = runtime.base_url
+    with pytest.raises(sgl.BackendError, match="cannot be reached"):
+        sgl.RuntimeEndpoint(url)
+
+
+def test_a_runtime_that_cannot_start_says_why() -> None:
+    with pytest.raises(sgl.BackendError, match="ended before it was ready: .*--no-such-flag"):
+        sgl.Runtime(no_such_flag=1)
