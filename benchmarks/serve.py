@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shlex
 import statistics
 import subprocess
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from sglang_lang.runtime import doctor
 
 START_SECONDS = 300
 STOP_SECONDS = 30
@@ -199,7 +200,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     results = measure(args)
-    processor = platform.processor() or platform.machine()
+    processor = doctor.examine()[0].text
     heading = f"{args.runs} fresh starts each, scale {args.scale:g}, {processor}"
     text = f"{heading}\n\n{table(results)}\n"
     print(text)

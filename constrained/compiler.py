@@ -5,7 +5,6 @@ Safe to call from a pool of threads; the scheduler's loop never compiles.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from sglang_lang.kernels.native import NoCompilerError
+from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow_path
 
 from .errors import GrammarError, UnsupportedGrammarError
 from .grammar import NetworkGrammar
@@ -27,8 +26,6 @@ from .network import Network
 from .regex_grammar import choices_network, regex_network
 from .structural_tag import parse_structural_tag
 from .vocabulary import Vocabulary
-
-logger = logging.getLogger(__name__)
 
 GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices"]
 GrammarBackend = Literal["native", "llguidance"]
@@ -233,11 +230,11 @@ class GrammarCache:
 
 
 def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
-    """The vocabulary on the C++ side, or None on a machine without a compiler."""
+    """The vocabulary on the C++ side, or None where it cannot be compiled."""
     try:
         return NativeVocabulary(vocabulary)
-    except NoCompilerError as error:
-        logger.warning("grammars run in Python, some hundred times slower: %s", error)
+    except (NoCompilerError, BuildError) as error:
+        warn_of_slow_path(error)
         return None
 
 

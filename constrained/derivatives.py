@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .errors import GrammarError
+from .errors import UnsupportedGrammarError
 from .regex_tree import (
     ALL_BYTES,
     EPSILON,
@@ -32,7 +32,7 @@ from .regex_tree import (
     table,
 )
 
-MAX_SEARCHED_NODES = 50_000
+MAX_SEARCHED_NODES = 20_000
 
 
 def derivative(node: Node, byte: int) -> Node:
@@ -122,7 +122,7 @@ def is_empty(node: Node) -> bool:
     """Whether no byte string is in the language.
 
     Raises:
-        GrammarError: the question would take too long.
+        UnsupportedGrammarError: the question would take too long.
     """
     if node.nullable:
         return False
@@ -149,19 +149,19 @@ def _search(node: Node) -> None:
                 reached_from[following] = current
                 queue.append(following)
         if len(queue) > MAX_SEARCHED_NODES:
-            raise GrammarError("the patterns combine to too large an automaton")
+            raise UnsupportedGrammarError("the patterns combine to too large an automaton")
     for current in queue:
         current.empty = True
 
 
 def clipped(node: Node, count: int) -> Node:
-    """The node with all bounds of repeats at most ``count``.
+    """A node that differs only in texts of ``count`` bytes or more, with simpler repeats.
 
-    Texts of fewer than ``count`` bytes lead to states that are alike in all but what lies beyond.
+    A repeat that may go on for so long might as well have no end.
     """
     match node:
         case Repeat():
-            maximum = None if node.maximum is None else min(node.maximum, count)
+            maximum = node.maximum if (node.maximum or 0) < count else None
             return repeat(node.part, min(node.minimum, count), maximum)
         case Concat():
             return concat(clipped(node.first, count), clipped(node.rest, count))

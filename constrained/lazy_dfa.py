@@ -93,31 +93,35 @@ class LiteralTrie:
     """
 
     def __init__(self, texts: Sequence[bytes]) -> None:
-        self._rows = [np.zeros(256, np.int32), np.zeros(256, np.int32)]
-        self._labels: list[tuple[int, ...]] = [(), ()]
+        self.texts = texts
         self.start = 1
+        self._children: list[dict[int, int]] = [{}, {}]
+        self._labels: dict[int, int] = {}
         for label, text in enumerate(texts):
             state = self.start
             for byte in text:
-                if not self._rows[state][byte]:
-                    self._rows[state][byte] = len(self._rows)
-                    self._rows.append(np.zeros(256, np.int32))
-                    self._labels.append(())
-                state = int(self._rows[state][byte])
-            self._labels[state] = (label,)
+                following = self._children[state].get(byte)
+                if following is None:
+                    following = self._children[state][byte] = len(self._children)
+                    self._children.append({})
+                state = following
+            self._labels[state] = label
 
     def row(self, state: int) -> TransitionRow:
-        return self._rows[state]
+        row = np.zeros(256, np.int32)
+        for byte, following in self._children[state].items():
+            row[byte] = following
+        return row
 
     def labels(self, state: int) -> tuple[int, ...]:
-        return self._labels[state]
+        return (self._labels[state],) if state in self._labels else ()
 
     def mask_state(self, state: int) -> int:
         return state
 
     @property
     def num_states(self) -> int:
-        return len(self._rows)
+        return len(self._children)
 
 
 @lru_cache(4096)

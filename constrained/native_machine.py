@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from sglang_lang.kernels.native import build_shared_library
 
-from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton
+from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
 from .machine import BYTES_PER_LEXEME_STATE, MAX_FORCED
 from .network import Network, Places, Target
 from .vocabulary import Row, Vocabulary
@@ -28,7 +29,9 @@ NEEDS = -1  # what the C++ side returns when it must be given something first
 NONE = -1  # no state, no nested frame
 MAX_NEEDS = 256
 MAX_CAPTURED = 65_536
-CHAIN = 24  # rows supplied ahead along a text with little choice
+FEW = 3  # successors of which all are likely
+PIECE = 64  # bytes advanced in one call, so that a need repeats little
+CHAIN = 24  # rows supplied at once, along the text that is likeliest to be asked for
 PART_BYTES = 128 << 20
 MAX_SHARED_STATES = 50_000
 NEED_PLACE, NEED_ROW, NEED_CAPTURED = range(3)
@@ -41,6 +44,7 @@ _SIGNATURES = {
     "automaton_new": (_POINTER, ()),
     "automaton_free": (None, (_POINTER,)),
     "automaton_set_row": (None, (*[_POINTER] * 2, _INT, *[_POINTER] * 2, _INT, _INT)),
+    "automaton_set_literals": (None, (*[_POINTER] * 2, ctypes.c_char_p, _POINTER, _INT)),
     "machine_new": (_POINTER, (_POINTER,)),
     "machine_free": (None, (_POINTER,)),
     "machine_set_place": (None, (_POINTER, _INT, _POINTER, _INT, _INT, _POINTER, _INT)),
@@ -111,8 +115,15 @@ class NativeAutomaton(Generic[A]):
         self._supplied: set[int] = set()
         weakref.finalize(self, vocabulary.library.automaton_free, self.handle)
 
+    def supply_literals(self, texts: Sequence[bytes]) -> None:
+        """Hands over a whole trie of literals, numbered as ``LiteralTrie`` does."""
+        lengths = np.array([len(text) for text in texts], np.int32)
+        self._library.automaton_set_literals(
+            self._vocabulary_handle, self.handle, b"".join(texts), lengths.ctypes.data, len(texts)
+        )
+
     def supply(self, state: int) -> None:
-        """Hands over a row, and those that follow it while there is little choice."""
+        """Hands over a row and the likeliest of those that follow it."""
         pending = [state]
         for _ in range(CHAIN):
             if not pending:
@@ -132,9 +143,10 @@ class NativeAutomaton(Generic[A]):
                 len(labels),
                 self.automaton.mask_state(state),
             )
-            following = set(row.tolist()) - {DEAD}
-            if len(following) <= 3:
-                pending += following
+            following = Counter(row.tolist())
+            del following[DEAD]
+            usual = following.most_common(1 if len(following) > FEW else FEW)
+            pending += [reached for reached, _ in usual]
 
 
 class NativeMachine:
@@ -158,8 +170,13 @@ class NativeMachine:
         self.start = self._answer(lambda: self._library.machine_start(self._handle, first))
 
     def advance(self, state: int, text: bytes) -> int:
+        for first in range(0, len(text), PIECE):
+            state = self._advance_piece(state, text[first : first + PIECE])
+        return state
+
+    def _advance_piece(self, state: int, piece: bytes) -> int:
         return self._answer(
-            lambda: self._library.machine_advance(self._handle, state, text, len(text))
+            lambda: self._library.machine_advance(self._handle, state, piece, len(piece))
         )
 
     def is_accepting(self, state: int) -> bool:
@@ -211,7 +228,10 @@ class NativeMachine:
         if automaton is None:
             automaton = NativeAutomaton(place.automaton, self._vocabulary)
             self._automata[place.automaton] = automaton
-        automaton.supply(place.start)
+            if isinstance(place.automaton, LiteralTrie):
+                automaton.supply_literals(place.automaton.texts)
+        if not isinstance(place.automaton, LiteralTrie):
+            automaton.supply(place.start)
         edges: list[int] = []
         for edge in place.edges:
             edges += [edge.capture is not None, *self._flat(edge.targets)]

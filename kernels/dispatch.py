@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,7 +13,7 @@ from .cpu.elementwise import ElementwiseOps
 from .cpu.library import load_library
 from .cpu.linear import LinearPacker
 from .cpu.sampling import SamplingOps
-from .native import BuildError, NoCompilerError
+from .native import BuildError, NoCompilerError, warn_of_slow_path
 from .ops import (
     add_rms_norm,
     decoder_stack,
@@ -89,12 +88,7 @@ def _load_cpu_ops() -> Ops:
     try:
         library = load_library()
     except (NoCompilerError, BuildError) as error:
-        warnings.warn(
-            f"the CPU kernels cannot be built ({error}); the model runs on plain torch ops, "
-            "several times slower. Install a recent g++ to get them.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warn_of_slow_path(error)
         return REFERENCE
     elementwise, sampling = ElementwiseOps(library), SamplingOps(library)
     return Ops(

@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 COMPILERS = ("g++", "c++", "clang++")
-BASE_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden")
+BASE_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden")
 BUILD_SECONDS = 300
 
 
@@ -24,6 +26,16 @@ class NoCompilerError(RuntimeError):
 
 class BuildError(RuntimeError):
     """The compiler refused the sources; the message holds what it said."""
+
+
+def warn_of_slow_path(error: NoCompilerError | BuildError) -> None:
+    """Say what it costs that nothing can be built here; Python shows it once in a process."""
+    warnings.warn(
+        f"{error}; the model and the grammars run without C++, many times slower. "
+        "Install a recent g++.",
+        RuntimeWarning,
+        stacklevel=1,
+    )
 
 
 def cache_folder() -> Path:
@@ -51,15 +63,23 @@ def build_shared_library(name: str, sources: Sequence[Path], flags: Sequence[str
         BuildError: compilation failed.
     """
     compiler = _find_compiler()
-    command = [compiler, *BASE_FLAGS, *flags, *map(str, sources)]
     folder = cache_folder() / "native"
     library = folder / f"{name}-{_digest(compiler, sources, flags)}.so"
     if library.exists():
         return library
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{name}-") as scratch:
+        objects = [Path(scratch) / f"{i}-{source.stem}.o" for i, source in enumerate(sources)]
+        compile_command = [compiler, *BASE_FLAGS, *flags, "-c"]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            jobs = [
+                pool.submit(_run, [*compile_command, str(source), "-o", str(target)])
+                for source, target in zip(sources, objects, strict=True)
+            ]
+            for job in jobs:
+                job.result()
         built = Path(scratch) / library.name
-        _compile([*command, "-o", str(built)])
+        _run([compiler, "-shared", *map(str, objects), "-o", str(built)])
         built.replace(library)
     return library
 
@@ -87,7 +107,7 @@ def _inputs(sources: Sequence[Path]) -> Iterator[Path]:
         yield from sorted(folder.glob("*.h"))
 
 
-def _compile(command: list[str]) -> None:
+def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False

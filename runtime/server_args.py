@@ -40,6 +40,9 @@ class ServerArgs:
         "where weights come from; dummy fills them with seeded random numbers", "auto"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg("dtype of the weights", "auto")
+    quantization: Literal["gguf"] | None = _arg(
+        "gguf computes with a GGUF file's weights as they are stored (bfloat16 on a CPU)", None
+    )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
     kernel_backend: Literal["auto", "reference", "cpu", "triton", "flashinfer"] = _arg(
         "which implementation of the kernels", "auto"
@@ -157,10 +160,11 @@ def parse_args(
 def _argument_type(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"action": "store_true"}
-    if get_origin(hint) is Literal:
-        return {"choices": get_args(hint)}
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return {"type": kinds[0]}
+    kinds = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
+    kind = next(kind for kind in kinds if kind is not type(None))
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    return {"type": kind}
 
 
 def cache_dir() -> Path:

@@ -26,8 +26,6 @@ MAX_CLASS_LINES = 300
 
 # File, function or class -> why it may be longer than the limit.
 LONGER = {
-    "constrained/regex_parser.py": "one recursive-descent parser, whose rules call each other",
-    "constrained/regex_parser.py:_Parser": "the same",
     "sglang_lang/api.py:gen": "every parameter of the language's main word, and its docstring",
     "runtime/text/tokenizer_manager.py": "the life of a request on the text side, in one place",
 }

@@ -720,6 +720,36 @@ void automaton_set_row(void* vocabulary, void* automaton, int32_t state, const i
   states[state] = std::move(lexeme);
 }
 
+// A trie of literals, whose indices are the labels; state 1 is its root.
+void automaton_set_literals(void* vocabulary, void* automaton, const uint8_t* text,
+                            const int32_t* lengths, int32_t num_literals) {
+  Guard guard(static_cast<Vocabulary*>(vocabulary)->mutex);
+  auto& states = static_cast<Automaton*>(automaton)->states;
+  const auto add_state = [&states] {
+    auto state = std::make_unique<LexemeState>();
+    state->next.fill(kDead);
+    state->mask_state = static_cast<int32_t>(states.size());
+    states.push_back(std::move(state));
+    return states.back()->mask_state;
+  };
+  add_state();
+  add_state();
+  for (int32_t literal = 0; literal < num_literals; ++literal) {
+    int32_t state = 1;
+    for (int32_t i = 0; i < lengths[literal]; ++i) {
+      const uint8_t byte = *text++;
+      int32_t next = states[state]->next[byte];
+      if (next == kDead) {
+        next = add_state();
+        states[state]->next[byte] = next;
+        states[state]->only_byte = states[state]->only_byte == kNone ? byte : kManyBytes;
+      }
+      state = next;
+    }
+    states[state]->labels.push_back(literal);
+  }
+}
+
 void* machine_new(void* vocabulary) { return new Machine(static_cast<Vocabulary*>(vocabulary)); }
 
 void machine_free(void* machine) { delete static_cast<Machine*>(machine); }

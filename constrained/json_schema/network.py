@@ -54,6 +54,7 @@ class JsonNetwork:
         self._check(root)
         if not self._liveness.satisfiable(root):
             raise GrammarError("no JSON value satisfies the schema", pointer="")
+        self._normaliser.lift_deadline()
 
     def edges(self, state: State) -> tuple[Edge, ...]:
         """The edges out of a state, only those from which the text can be completed."""
@@ -153,6 +154,7 @@ class JsonNetwork:
         pending = [root]
         while pending:
             values = self._normaliser.values(pending.pop())
+            is_empty(values.scalars)  # may be too hard to tell, and then not in mid-text
             found: list[Formula] = []
             for array in values.arrays:
                 if array not in seen:
@@ -215,6 +217,8 @@ class JsonNetwork:
 @lru_cache(4096)
 def without_idle_fraction(scalars: Node) -> Node:
     """Scalars without spellings such as ``1.0`` where all numbers are whole."""
-    if is_empty(intersect(scalars, NOT_WHOLE)):
-        return intersect(scalars, complement(WHOLE_WITH_FRACTION))
-    return scalars
+    try:
+        whole = is_empty(intersect(scalars, NOT_WHOLE))
+    except UnsupportedGrammarError:  # too hard to tell; either spelling is right
+        return scalars
+    return intersect(scalars, complement(WHOLE_WITH_FRACTION)) if whole else scalars

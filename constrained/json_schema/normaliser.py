@@ -7,6 +7,8 @@ groups are exactly what was evaluated.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -32,6 +34,7 @@ from .shapes import (
 from .string_language import STRING, quoted_text
 
 MAX_TRACKED_BRANCHES = 6
+COMPILE_SECONDS = 2.0  # of this thread's CPU time
 LOOKAHEAD = 2  # levels of nesting that the search for disjoint branches descends
 
 
@@ -52,6 +55,7 @@ class Normaliser:
         self._reader = KeywordReader(document, options)
         self._known: dict[tuple[Formula, bool], Values] = {}
         self._in_progress: set[tuple[Formula, bool]] = set()
+        self._deadline = time.thread_time() + COMPILE_SECONDS
 
     def values(self, formula: Formula, tracking: bool = False) -> Values:
         """The values that satisfy a formula.
@@ -66,12 +70,18 @@ class Normaliser:
             return known
         if key in self._in_progress:
             raise ReferenceLoopError("$ref leads back to itself", keyword="$ref")
+        if time.thread_time() > self._deadline:
+            raise GrammarError(f"the schema takes more than {COMPILE_SECONDS} s to compile")
         self._in_progress.add(key)
         try:
             result = self._known[key] = self._compute(formula, tracking)
         finally:
             self._in_progress.discard(key)
         return result
+
+    def lift_deadline(self) -> None:
+        """What is still asked after compilation is little, and must not fail."""
+        self._deadline = math.inf
 
     def certainly_empty(self, values: Values, depth: int = LOOKAHEAD) -> bool:
         """Whether no value is in the set, as far as ``depth`` levels of nesting show."""

@@ -143,7 +143,7 @@ class DecoderStep(Structure):
 
 # Arguments of each function as csrc/ declares it: i int, l long, f float, p pointer.
 _SIGNATURES = {
-    "use_openmp": "ppp",
+    "use_openmp": "pp",
     "rms_norm": "iiplpfplli",
     "add_rms_norm": "iiplplpfplli",
     "rotary": "ipllllppli",
@@ -184,7 +184,7 @@ def load_library() -> ctypes.CDLL:
 def _share_torchs_threads(library: ctypes.CDLL) -> None:
     """Let the kernels run on the OpenMP threads that torch has; without OpenMP they run on one."""
     torch_cpu = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    names = ("GOMP_parallel", "omp_get_num_threads", "omp_get_thread_num")
+    names = ("GOMP_parallel", "omp_get_num_threads")
     try:
         runtime = ctypes.CDLL(str(torch_cpu))
         addresses = [ctypes.cast(getattr(runtime, name), c_void_p).value for name in names]

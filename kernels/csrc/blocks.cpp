@@ -7,7 +7,7 @@
 namespace {
 
 constexpr int LOW_BITS = 4;
-constexpr long ROWS_TO_UNPACK = 16;  // from here on it pays to write the panel out in bf16 first
+constexpr long ROWS_TO_UNPACK = 12;  // from here on it pays to write the panel out in bf16 first
 
 INLINE f32x16 load_halves(const char* p) {
 #if defined(__AVX512F__)
@@ -191,13 +191,27 @@ void multiply(const BlockFormat& format, const uint32_t* x, long x_stride, long 
     multiply_rows<HIGH_BITS, BLOCK, 1>(format, tables, x, x_stride, panel, blocks, out);
 }
 
-// Puts `bits` bits of one column's value at k of its block into the plane.
-void put_bits(char* plane, int bits, int k, long column, uint32_t value) {
-  int pairs = 16 / bits, pair = k / 2;
-  long lane = (pair / pairs * 2 + column / LANES) * LANES + column % LANES;
-  int shift = k % 2 * 16 + pair % pairs * bits;
-  uint32_t lanes = load_as<uint32_t>(plane + lane * 4) | (value & ((1u << bits) - 1)) << shift;
-  store_as(plane + lane * 4, lanes);
+// Packs `bits` bits, from first_bit on, of one column's values of a block into a plane.
+template <int BITS>
+void pack_plane(const uint8_t* values, int block, int first_bit, long column, char* plane) {
+  constexpr int PAIRS = 16 / BITS;
+  constexpr uint32_t MASK = (1u << BITS) - 1;
+  char* lane = plane + column * 4;
+  for (int k = 0; k < block; k += 2 * PAIRS, lane += 2 * LANES * 4) {
+    uint32_t packed = 0;
+    for (int pair = 0; pair < PAIRS; pair++) {
+      uint32_t even = values[k + 2 * pair] >> first_bit & MASK;
+      uint32_t odd = values[k + 2 * pair + 1] >> first_bit & MASK;
+      packed |= (even | odd << 16) << (pair * BITS);
+    }
+    store_as(lane, packed);
+  }
+}
+
+void pack_high_plane(int bits, const uint8_t* values, int block, long column, char* plane) {
+  if (bits == 1) pack_plane<1>(values, block, LOW_BITS, column, plane);
+  if (bits == 2) pack_plane<2>(values, block, LOW_BITS, column, plane);
+  if (bits == 4) pack_plane<4>(values, block, LOW_BITS, column, plane);
 }
 
 }  // namespace
@@ -212,11 +226,9 @@ void pack_block_panel(const BlockFormat& format, const uint8_t* values,
     for (long c = 0; c < columns; c++) {
       store_as(panel + c * 2, scales[c * blocks + b]);
       if (format.has_minimum) store_as(panel + (PANEL + c) * 2, minimums[c * blocks + b]);
-      const uint8_t* value = values + c * in_features + b * format.block;
-      for (int k = 0; k < format.block; k++) {
-        put_bits(low, LOW_BITS, k, c, value[k]);
-        if (format.high_bits > 0) put_bits(high, format.high_bits, k, c, value[k] >> LOW_BITS);
-      }
+      const uint8_t* block_values = values + c * in_features + b * format.block;
+      pack_plane<LOW_BITS>(block_values, format.block, 0, c, low);
+      pack_high_plane(format.high_bits, block_values, format.block, c, high);
     }
   }
 }

@@ -58,7 +58,7 @@ struct DecoderStep {
 
 namespace {
 
-constexpr long ROWS_NORMED_TWICE = 4;  // so few rows each thread norms for itself: no barrier
+constexpr long ROWS_NORMED_TWICE = 4;  // so few rows each thread norms for itself: one phase less
 constexpr long TOKENS_AT_ONCE = 4;
 
 // What the layers of one step write, shared by the team.

@@ -42,25 +42,6 @@ struct BFloat16Kind {
   }
 };
 
-// int8 weights times uint8 activations.
-struct Int8Kind {
-  using Accumulator = i32x16;
-  using Element = uint8_t;
-  static constexpr int PER_GROUP = 4;
-
-  static INLINE i32x16 mac(i32x16 acc, u32x16 w, u32x16 x) {
-#if defined(__AVX512VNNI__)
-    return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)x, (__m512i)w);
-#else
-    for (int byte = 0; byte < 4; byte++) {
-      i32x16 weight = (i32x16)(w << (24 - 8 * byte)) >> 24;
-      acc += weight * (i32x16)((x >> (8 * byte)) & 0xff);
-    }
-    return acc;
-#endif
-  }
-};
-
 template <class Kind, int ROWS>
 INLINE void multiply_tile(const uint32_t* x, long x_stride, const char* panel, long groups,
                           typename Kind::Accumulator* out) {

@@ -12,11 +12,23 @@
 
 namespace {
 
-// Weights lie in [0, 1]; a bucket is an exponent and four bits of mantissa.
+// Weights lie in [0, 1]. Bucket 0 is for those below TAIL, which are most tokens and little mass; of
+// the others a bucket holds those that agree in exponent and four bits of mantissa.
+constexpr float TAIL = 0x1p-17f;
 constexpr int BUCKET_SHIFT = 23 - 4;
-constexpr long NUM_BUCKETS = (127L << 4) + 1;
+constexpr long TAIL_BITS = (127L - 17) << 4;
+constexpr long NUM_BUCKETS = (127L << 4) - TAIL_BITS + 2;
 
-long bucket_of(float weight) { return load_as<int32_t>(&weight) >> BUCKET_SHIFT; }
+long bucket_of(float weight) {
+  return weight < TAIL ? 0 : (load_as<int32_t>(&weight) >> BUCKET_SHIFT) - TAIL_BITS + 1;
+}
+
+// The smallest weight of a bucket; tokens without any weight are in none.
+float smallest_of(long bucket) {
+  if (bucket == 0) return std::numeric_limits<float>::denorm_min();
+  int32_t bits = int32_t((bucket - 1 + TAIL_BITS) << BUCKET_SHIFT);
+  return load_as<float>(&bits);
+}
 
 struct Bucket {
   double mass;
@@ -45,8 +57,10 @@ class DescendingTokens {
 
   Prefix at_least(float weight) const {
     Prefix prefix{0, 0.0, -1};
-    for (long i = 0; i < vocab_size_; i++)
-      if (weights_[i] >= weight) prefix = {prefix.count + 1, prefix.mass + weights_[i], i};
+    for_each_between(weight, 2.0f, [&](long token) {
+      prefix.count++;
+      prefix.mass += weights_[token];
+    });
     return prefix;
   }
 
@@ -56,7 +70,7 @@ class DescendingTokens {
   Prefix shortest(Enough enough) {
     Prefix prefix{0, 0.0, -1};
     for (long b = NUM_BUCKETS - 1; b >= 0; b--) {
-      if (buckets_[b].count == 0 || buckets_[b].mass == 0) continue;
+      if (buckets_[b].count == 0) continue;
       Prefix after{prefix.count + buckets_[b].count, prefix.mass + buckets_[b].mass, -1};
       if (!enough(after) && b > lowest_) {
         prefix = after;
@@ -76,18 +90,34 @@ class DescendingTokens {
     f32x16 largest = splat(-std::numeric_limits<float>::infinity());
     for_vectors([&](f32x16 logits, long) { largest = max(largest, logits); });
     float top = max(largest);
-    double inverse = 1.0 / double(temperature);
+    float inverse = float(1.0 / double(temperature));
+    f32x16 tail{};
     for_vectors([&](f32x16 logits, long i) {
-      store(weights_ + i, exp((logits - top) * float(inverse)));
+      f32x16 weights = exp((logits - top) * inverse);
+      store(weights_ + i, weights);
+      tail += weights < TAIL ? weights : f32x16{};
     });
-    for (long i = 0; i < vocab_size_; i++) {
-      Bucket& bucket = buckets_[bucket_of(weights_[i])];
-      bucket.mass += weights_[i];
+    buckets_[0] = {sum(tail), vocab_size_};
+    for_each_between(TAIL, 2.0f, [&](long token) {
+      Bucket& bucket = buckets_[bucket_of(weights_[token])];
+      bucket.mass += weights_[token];
       bucket.count++;
-    }
+      buckets_[0].count--;
+    });
+    if (buckets_[0].mass == 0) buckets_[0].count = 0;
     for (long b = NUM_BUCKETS - 1; b >= 0; b--) {
       mass_ += buckets_[b].mass;
-      if (buckets_[b].mass > 0) lowest_ = b;
+      if (buckets_[b].count > 0) lowest_ = b;
+    }
+  }
+
+  // Calls body(token) for every token whose weight lies in [low, high), by ascending id.
+  template <class Body>
+  void for_each_between(float low, float high, Body body) const {
+    for (long i = 0; i < vocab_size_; i += LANES) {
+      f32x16 weights = load(weights_ + i);
+      uint32_t bits = lane_bits(weights >= low) & lane_bits(weights < high);
+      for (; bits != 0; bits &= bits - 1) body(i + __builtin_ctz(bits));
     }
   }
 
@@ -105,8 +135,9 @@ class DescendingTokens {
   const std::vector<int32_t>& sorted(long bucket) {
     if (bucket == sorted_bucket_) return sorted_;
     sorted_.clear();
-    for (long i = 0; i < vocab_size_; i++)
-      if (bucket_of(weights_[i]) == bucket) sorted_.push_back(int32_t(i));
+    float end = bucket + 1 < NUM_BUCKETS ? smallest_of(bucket + 1) : 2.0f;
+    for_each_between(smallest_of(bucket), end,
+                     [&](long token) { sorted_.push_back(int32_t(token)); });
     std::sort(sorted_.begin(), sorted_.end(), [&](int32_t a, int32_t b) {
       return logits_[a] != logits_[b] ? logits_[a] > logits_[b] : a < b;
     });

@@ -88,6 +88,17 @@ INLINE void store_part(T* p, f32x16 v, long n) {
 
 INLINE f32x16 max(f32x16 a, f32x16 b) { return a > b ? a : b; }
 
+// Bit i is set where lane i of a comparison's result is true.
+INLINE uint32_t lane_bits(i32x16 truth) {
+#if defined(__AVX512DQ__)
+  return _mm512_movepi32_mask((__m512i)truth);
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < LANES; i++) bits |= (uint32_t(truth[i]) >> 31) << i;
+  return bits;
+#endif
+}
+
 INLINE float sum(f32x16 v) {
   float lanes[LANES];
   store(lanes, v);

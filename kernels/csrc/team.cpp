@@ -2,6 +2,8 @@
 
 #include <sched.h>
 
+#include <algorithm>
+
 #include "export.h"
 
 namespace {
@@ -10,10 +12,9 @@ constexpr int SPINS_BEFORE_YIELD = 4000;
 
 // The entry points of the OpenMP runtime that torch has loaded; null where it has none.
 using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
-using ThreadNumber = int (*)();
+using ThreadCount = int (*)();
 Parallel omp_parallel = nullptr;
-ThreadNumber omp_num_threads = nullptr;
-ThreadNumber omp_thread_num = nullptr;
+ThreadCount omp_num_threads = nullptr;
 
 struct Entry {
   Region& region;
@@ -29,21 +30,33 @@ void pause_cpu() {
 
 void run_thread(void* data) {
   auto& entry = *static_cast<Entry*>(data);
-  Team team(entry.region, omp_thread_num(), omp_num_threads());
+  Team team(entry.region, omp_num_threads());
   entry.body(entry.context, team);
 }
 
 }  // namespace
 
-void Team::barrier() {
-  unsigned generation = region_.generation.load(std::memory_order_acquire);
-  if (region_.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-    region_.arrived.store(0, std::memory_order_relaxed);
-    region_.next.store(0, std::memory_order_relaxed);
-    region_.generation.store(generation + 1, std::memory_order_release);
-    return;
+long Team::take(long count, long grain) {
+  uint64_t claims = region_.claims.load(std::memory_order_acquire);
+  while (claims >> 32 == phase_ && long(uint32_t(claims)) < count) {
+    // Never past the end, which could run over into the phase.
+    long end = std::min(long(uint32_t(claims)) + grain, count);
+    uint64_t taken = uint64_t(phase_) << 32 | uint32_t(end);
+    if (region_.claims.compare_exchange_weak(claims, taken, std::memory_order_acq_rel))
+      return uint32_t(claims);
   }
-  for (int spins = 0; region_.generation.load(std::memory_order_acquire) == generation; spins++) {
+  return -1;
+}
+
+void Team::finish(long items, long count) {
+  if (region_.done.fetch_add(items, std::memory_order_acq_rel) + items < count) return;
+  region_.done.store(0, std::memory_order_relaxed);
+  region_.claims.store(uint64_t(phase_ + 1) << 32, std::memory_order_release);
+}
+
+void Team::wait_for_phase() {
+  auto busy = [&] { return region_.claims.load(std::memory_order_acquire) >> 32 == phase_; };
+  for (int spins = 0; busy(); spins++) {
     if (spins < SPINS_BEFORE_YIELD)
       pause_cpu();
     else
@@ -54,7 +67,7 @@ void Team::barrier() {
 void run_region(int threads, void (*body)(void*, Team&), void* context) {
   Region region;
   if (threads == 1 || omp_parallel == nullptr) {
-    Team team(region, 0, 1);
+    Team team(region, 1);
     body(context, team);
     return;
   }
@@ -62,8 +75,7 @@ void run_region(int threads, void (*body)(void*, Team&), void* context) {
   omp_parallel(run_thread, &entry, unsigned(threads), 0);
 }
 
-EXPORT void use_openmp(Parallel parallel, ThreadNumber num_threads, ThreadNumber thread_num) {
+EXPORT void use_openmp(Parallel parallel, ThreadCount num_threads) {
   omp_parallel = parallel;
   omp_num_threads = num_threads;
-  omp_thread_num = thread_num;
 }

@@ -3,39 +3,47 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <type_traits>
 
 // What the threads of one region share.
 struct Region {
-  alignas(64) std::atomic<long> next{0};  // first item of the phase that no thread has taken
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<unsigned> generation{0};
+  // The phase at hand (high half) and its first item that no thread has taken (low half).
+  alignas(64) std::atomic<uint64_t> claims{0};
+  alignas(64) std::atomic<long> done{0};  // items of the phase that are finished
 };
 
-// One thread's view of the region.
+// One thread's view of the region. All threads run the same phases in the same order; one that
+// comes late (the system may run something else meanwhile) finds its phases done and catches up,
+// and the others never wait for it, only for items it has taken.
 class Team {
  public:
-  Team(Region& region, int rank, int size) : region_(region), rank_(rank), size_(size) {}
+  Team(Region& region, int size) : region_(region), size_(size) {}
 
-  int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // Returns when every thread of the team is here.
-  void barrier();
-
   // Runs body(begin, end) over [0, count) in pieces of grain, each by whichever thread is free, and
-  // returns when all of it is done.
+  // returns when all of it is done. count must be below 2^32 and the same on all threads.
   template <class Body>
   void share(long count, long grain, Body body) {
-    for (long begin; (begin = region_.next.fetch_add(grain, std::memory_order_relaxed)) < count;)
-      body(begin, begin + grain < count ? begin + grain : count);
-    barrier();
+    if (count <= 0) return;
+    for (long begin; (begin = take(count, grain)) >= 0;) {
+      long end = begin + grain < count ? begin + grain : count;
+      body(begin, end);
+      finish(end - begin, count);
+    }
+    wait_for_phase();
+    phase_++;
   }
 
  private:
+  long take(long count, long grain);    // the first item taken, or -1 if there is none
+  void finish(long items, long count);  // begins the next phase with the last item
+  void wait_for_phase();
+
   Region& region_;
-  int rank_;
   int size_;
+  uint32_t phase_ = 0;
 };
 
 void run_region(int threads, void (*body)(void*, Team&), void* context);

@@ -64,7 +64,10 @@ class JumpForward:
             return None
         output = req.output_ids
         tail = self._tail(output)
-        ids = self._encode(self._bytes(tail) + forced)
+        text = self._bytes(tail) + forced
+        ids = self._encode(text)
+        if self._bytes(ids) != text:  # the vocabulary has no token for some byte of it
+            return None
         shared = _common_prefix(tail, ids)
         matcher.rollback(len(tail) - shared)
         for token_id in ids[shared:]:

@@ -10,6 +10,12 @@ from .batch import Part
 from .jump_forward import JumpForward
 from .req import Req
 
+_UNSPEAKABLE = FinishReason(
+    "abort",
+    message="the model's vocabulary has no token that the constraint allows next",
+    status_code=400,
+)
+
 
 class ResultProcessor:
     """Turns sampled tokens into request state and outgoing messages.
@@ -35,9 +41,9 @@ class ResultProcessor:
     def take_token(self, req: Req, token_id: int, logprob: TokenLogprob | None) -> None:
         """The token that the request's last step has sampled."""
         req.pending -= 1
-        if req.matcher is not None:
-            accepted = req.matcher.accept_token(token_id)
-            assert accepted, f"request {req.rid}: the mask let token {token_id} through"
+        if req.matcher is not None and not req.matcher.accept_token(token_id):
+            req.finish = _UNSPEAKABLE  # its mask was empty
+            return
         if logprob is not None:
             _add_logprob(req.output_logprobs, token_id, logprob)
         self._append(req, token_id)

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
+from sglang_lang.constrained.errors import GrammarError
+
 from ..ipc import SchedulerPort
 from ..messages import (
     AbortRequest,
@@ -223,8 +225,12 @@ class Scheduler:
         if problem := self._never_fits(req):
             self._end(req, FinishReason("abort", None, problem, 400))
             return
-        if params.stop:
-            req.stop_checker = StopChecker(params.stop, self._token_bytes)
+        if params.stop or params.stop_regex:
+            try:
+                req.stop_checker = StopChecker(params.stop, params.stop_regex, self._token_bytes)
+            except GrammarError as error:
+                self._end(req, FinishReason("abort", None, f"stop_regex: {error}", 400))
+                return
         if params.constraint is not None:
             self._grammars.add(req)
         else:

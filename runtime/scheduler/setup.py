@@ -23,6 +23,7 @@ from ..model_executor.memory import available_bytes, fit_slots, slot_bytes
 from ..model_executor.model_runner import ModelRunner
 from ..models.registry import load_model
 from ..server_args import ServerArgs
+from ..text.chat import load_tokenizer
 from ..text.tokenizer import Tokenizer
 from .grammar_queue import GrammarQueue
 from .jump_forward import JumpForward
@@ -75,13 +76,15 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     times.mark("kernels")
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
-    model = load_model(checkpoint, ops, DTYPES[args.dtype], device)
+    context_len = min(args.context_length or config.context_len, config.context_len)
+    model = load_model(
+        checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization == "gguf"
+    )
     times.mark("weights")
-    tokenizer = checkpoint.tokenizer()
+    tokenizer = load_tokenizer(checkpoint, args)
     eos_token_ids = frozenset(tokenizer.eos_token_ids)
     times.mark("tokenizer")
 
-    context_len = min(args.context_length or config.context_len, config.context_len)
     kv_pool, num_slots = _kv_pool(args, config, context_len, device)
     assert args.max_running_requests is not None
     req_pool = ReqToTokenPool(args.max_running_requests, context_len, device)
@@ -101,7 +104,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
             args.stream_interval,
         ),
         grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
-        token_bytes=lambda token_id: tokenizer.token_bytes[token_id] or b"",
+        token_bytes=_spelled_bytes(tokenizer).__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
         overlap=not args.disable_overlap_schedule,
@@ -109,6 +112,14 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
+
+
+def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
+    """The text of every token; special tokens as they are spelled, for stop strings."""
+    return [
+        tokenizer.decode([token_id], skip_special_tokens=False).encode() if data is None else data
+        for token_id, data in enumerate(tokenizer.token_bytes)
+    ]
 
 
 def _ready(

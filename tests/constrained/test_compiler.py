@@ -133,11 +133,11 @@ def test_one_grammar_beyond_the_limit_still_serves() -> None:
 def test_wrong_or_hostile_input_ends_in_a_clear_error(
     compiler: GrammarCompiler, kind: str, value: str | list[str]
 ) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(GrammarError) as caught:
         compiler.compile(kind, value)  # type: ignore[arg-type]
     assert len(str(caught.value)) < 500
-    assert time.perf_counter() - started < 3  # a bound on hostile input, not a measurement
+    assert time.thread_time() - started < 10  # a bound on hostile input, not a measurement
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,26 @@ def test_wrong_or_hostile_input_ends_in_a_clear_error(
     ],
 )
 def test_large_languages_compile_and_give_a_mask_quickly(kind: str, value: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     matcher = GrammarCompiler(VOCABULARY).compile(kind, value).matcher()  # type: ignore[arg-type]
     row = np.zeros((1, VOCABULARY.row_len), np.int32)
     matcher.fill_next_token_bitmask(row, 0)
     assert row.any()
-    assert time.perf_counter() - started < 3  # a bound on hostile input, not a measurement
+    assert time.thread_time() - started < 10  # a bound on hostile input, not a measurement
+
+
+def test_branches_that_multiply_end_in_an_error_in_time() -> None:
+    branches = [
+        {"properties": {f"p{i}": {"type": t}, "q": {"minimum": i}}, "minProperties": i}
+        for i in range(12)
+        for t in ("string", "integer")
+    ]
+    nested = {"oneOf": [{"oneOf": branches}, {"not": {"oneOf": branches}}]}
+    schema = {"properties": {str(i): {**nested, "title": str(i)} for i in range(40)}}
+    started = time.thread_time()
+    with pytest.raises(GrammarError):
+        GrammarCompiler(VOCABULARY).compile("json_schema", json.dumps(schema))
+    assert time.thread_time() - started < 10  # a bound on hostile input, not a measurement
 
 
 def test_what_native_refuses_goes_to_llguidance_or_is_refused_by_name() -> None:
@@ -168,16 +182,14 @@ def test_what_native_refuses_goes_to_llguidance_or_is_refused_by_name() -> None:
     assert caught.value.keyword == "uniqueItems"
 
 
-def test_without_a_compiler_grammars_run_in_python(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_compiler_grammars_run_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_compiler(vocabulary: Vocabulary) -> None:
         raise NoCompilerError("none here")
 
     monkeypatch.setattr("sglang_lang.constrained.compiler.NativeVocabulary", no_compiler)
-    matcher = GrammarCompiler(VOCABULARY).compile("regex", "ab?").matcher()
+    with pytest.warns(RuntimeWarning, match="none here.*slower"):
+        matcher = GrammarCompiler(VOCABULARY).compile("regex", "ab?").matcher()
     assert matcher.accept_token(ord("a")) and matcher.is_accepting()
-    assert "run in Python" in caplog.text
 
 
 def test_an_unknown_kind_is_named(compiler: GrammarCompiler) -> None:

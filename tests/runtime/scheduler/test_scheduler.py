@@ -11,7 +11,7 @@ import pytest
 
 from sglang_lang.runtime.messages import AbortRequest, ControlReply, ControlRequest
 
-from .toy import EOS, Toy, continuation, request
+from .toy import EOS, ByteTokenizer, Toy, continuation, request
 
 
 def prompts(count: int, seed: int = 0) -> list[list[int]]:
@@ -305,3 +305,32 @@ def test_an_invalid_constraint_fails_only_its_request() -> None:
     finish = scheduler.outcomes["bad"].finish
     assert finish is not None and (finish.type, finish.status_code) == ("abort", 400)
     assert scheduler.outcomes["good"].ids == continuation([1], 5)
+
+
+def test_a_constraint_that_the_vocabulary_cannot_spell_fails_only_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_q: list[bytes | None] = [*ByteTokenizer.token_bytes]
+    without_q[ord("q")] = None
+    monkeypatch.setattr(ByteTokenizer, "token_bytes", without_q)
+    for jump_forward in (True, False):
+        scheduler = Toy(jump_forward=jump_forward).build()
+        scheduler.send(request("bad", [1], 20, regex="abqc"))
+        scheduler.send(request("good", [1], 20))
+        scheduler.run()
+        finish = scheduler.outcomes["bad"].finish
+        assert finish is not None and (finish.type, finish.status_code) == ("abort", 400)
+        assert scheduler.outcomes["good"].ids == continuation([1], 20)
+        scheduler.check_slots()
+
+
+def test_stop_regex_ends_the_request_and_a_pattern_that_is_not_regular_is_refused() -> None:
+    scheduler = Toy().build()
+    bias = dict.fromkeys(b"0123456789 ", 30.0)
+    scheduler.send(request("s", [3], 60, stop_regex=[r"[0-9]{2} "], logit_bias=bias))
+    scheduler.send(request("back", [3], 60, stop_regex=[r"(a)\1"]))
+    scheduler.run()
+    text = bytes(scheduler.outcomes["s"].ids).decode()
+    assert re.search(r"[0-9]{2} $", text) and not re.search(r"[0-9]{2} .", text)
+    finish = scheduler.outcomes["back"].finish
+    assert finish is not None and finish.message is not None and "stop_regex" in finish.message

@@ -84,7 +84,7 @@ class ByteTokenizer:
     token_bytes: list[bytes | None] = [bytes([i]) for i in range(256)] + [None]
 
     def encode_continuation(self, text: str) -> list[int]:
-        return list(text.encode())
+        return [byte for byte in text.encode() if self.token_bytes[byte] is not None]
 
 
 class ListPort:
