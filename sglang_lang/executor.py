@@ -111,6 +111,7 @@ class StreamExecutor:
         self.changes = Changes()
         self.error: ProgramError | None = None
         self.ended = False
+        self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
         self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
         self._waiting: set[Future[None]] = set()

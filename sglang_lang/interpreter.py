@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -86,7 +87,20 @@ class ProgramState:
             UnknownVariableError: the program has no such variable.
             ProgramError: the program failed before it was known.
         """
+        self._await_declared(name)
         return self.stream_executor.variable(name).value.result()
+
+    def _await_declared(self, name: str) -> None:
+        """A stream's body may not have come to the variable yet; its own thread cannot wait."""
+        executor = self.stream_executor
+        if executor.body_thread in (None, threading.get_ident()):
+            return
+
+        def known() -> tuple[str, bool]:
+            return "", name in executor.variables or executor.ended or executor.error is not None
+
+        for _ in executor.changes.follow(known):
+            continue
 
     async def aget(self, name: str) -> Any:
         """``get_var`` without blocking the event loop, for async programs."""

@@ -50,6 +50,7 @@ def run_program(
         target=_run_quietly, args=(program, args, kwargs, state), name=program.name, daemon=True
     )
     thread.start()
+    state.stream_executor.body_thread = thread.ident
     return state
 
 

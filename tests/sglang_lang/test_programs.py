@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -302,6 +303,25 @@ def test_streams_give_the_text_and_one_variable_in_pieces() -> None:
     pieces = list(state.text_iter())
     assert "".join(pieces) == "Q: abc | xyz"
     assert state["first"] == "abc"
+
+
+def test_a_reader_of_a_stream_waits_for_a_variable_that_is_still_to_come() -> None:
+    gate = threading.Event()
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        gate.wait(10)
+        s += sgl.gen("x")
+
+    state = program.run(backend=ScriptedBackend(), stream=True)
+    with ThreadPoolExecutor(2) as pool:
+        reads = [pool.submit(state.get_var, "x"), pool.submit(state.get_var, "never")]
+        done, _ = wait(reads, timeout=0.05)
+        assert not done
+        gate.set()
+        assert reads[0].result(10) == "answer"
+        with pytest.raises(sgl.UnknownVariableError, match="'never'; it has: x"):
+            reads[1].result(10)
 
 
 def test_a_chat_streams_the_text_that_it_has_in_the_end() -> None:
