@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 
@@ -53,6 +54,8 @@ class Runtime(RuntimeEndpoint):
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
+        # Also when this object or the interpreter ends without a shutdown.
+        self._stop = weakref.finalize(self, _end, self._process, self._log)
         try:
             self._wait_ready(launch_timeout)
             super().__init__(
@@ -97,14 +100,15 @@ class Runtime(RuntimeEndpoint):
         self._log.seek(0)
         return self._log.read()[-LOG_TAIL:].strip()
 
-    def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
+
+def _end(process: subprocess.Popen[bytes], log: IO[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    log.close()
 
 
 def _free_port() -> int:

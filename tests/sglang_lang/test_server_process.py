@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import sglang_lang as sgl
@@ -19,6 +22,18 @@ def test_a_runtime_serves_programs_until_it_is_shut_down() -> None:
         url = runtime.base_url
     with pytest.raises(sgl.BackendError, match="cannot be reached"):
         sgl.RuntimeEndpoint(url)
+
+
+@pytest.mark.slow
+def test_a_runtime_that_was_forgotten_ends_with_the_program() -> None:
+    program = (
+        "import sglang_lang as sgl\n"
+        "runtime = sgl.Runtime(load_format='dummy', max_total_tokens=512, cpu_threads=1)\n"
+        "print(runtime.base_url)"
+    )
+    url = subprocess.check_output([sys.executable, "-c", program], text=True, timeout=120)
+    with pytest.raises(sgl.BackendError, match="cannot be reached"):
+        sgl.RuntimeEndpoint(url.strip())
 
 
 def test_a_runtime_that_cannot_start_says_why() -> None:
