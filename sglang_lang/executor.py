@@ -206,6 +206,8 @@ class StreamExecutor:
                     item.set_result(None)
                     continue
                 await self._execute(item)
+                if self.stream:
+                    await self.transcript.render()
                 self.changes.notify()
         except asyncio.CancelledError:
             self.fail(ProgramError("the program was cancelled"))

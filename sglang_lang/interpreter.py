@@ -231,7 +231,7 @@ class ProgramStateGroup:
     def __init__(self, states: list[ProgramState], parent: ProgramState) -> None:
         self.states = states
         self.parent = parent
-        self._known = set(parent.stream_executor.variables)
+        self._known = dict(parent.stream_executor.variables)
 
     def __len__(self) -> int:
         return len(self.states)
@@ -262,7 +262,7 @@ class ProgramStateGroup:
         """Bring the children back to the parent, and end them.
 
         Args:
-            mode: "gather_variable" makes each new variable of the children a list in the parent;
+            mode: "gather_variable" makes each variable that a child has set a list in the parent;
                 "concate_and_append" appends the texts they have added.
 
         Raises:
@@ -286,8 +286,11 @@ class ProgramStateGroup:
         names: dict[str, None] = {}
         for state in self.states:
             state.sync()
-            names |= dict.fromkeys(n for n in state.stream_executor.variables)
+            names |= dict.fromkeys(
+                name
+                for name, variable in state.stream_executor.variables.items()
+                if variable is not self._known.get(name)
+            )
         for name in names:
-            if name not in self._known:
-                values = [state.get_var(name) if name in state else None for state in self.states]
-                self.parent.set_var(name, values)
+            values = [state.get_var(name) if name in state else None for state in self.states]
+            self.parent.set_var(name, values)

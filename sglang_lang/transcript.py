@@ -21,6 +21,8 @@ class Transcript:
         self._opening = ""
         self._first_turn = 0  # of the messages that ``_opening`` renders
         self._stale = False  # the opening has not been rendered yet
+        # The text as far as it is rendered. Other threads read it, so it changes in one step.
+        self.shown = ""
         self.messages: list[dict[str, Any]] = []
         self.role: str | None = None
         self.content = ""
@@ -31,12 +33,8 @@ class Transcript:
         twin._before, twin._opening, twin._stale = self._before, self._opening, self._stale
         twin._first_turn, twin.role, twin.content = self._first_turn, self.role, self.content
         twin.messages, twin.media = list(self.messages), list(self.media)
+        twin.shown = self.shown
         return twin
-
-    @property
-    def shown(self) -> str:
-        """The text as far as it is rendered."""
-        return self._before + self._opening + self.content
 
     @property
     def is_chat(self) -> bool:
@@ -61,9 +59,15 @@ class Transcript:
             self._before += self._opening
             self._opening, self._first_turn = "", len(self.messages)
         self.content += text
+        self._show()
 
     def replace_content(self, content: str) -> None:
         self.content = content
+        self._show()
+
+    def _show(self) -> None:
+        if not self._stale:
+            self.shown = self._before + self._opening + self.content
 
     async def render(self) -> str:
         """The whole text, rendered."""
@@ -71,6 +75,7 @@ class Transcript:
             turns = self.messages[self._first_turn :]
             self._opening = await self._backend.render_chat(turns, self.role)
             self._stale = False
+            self._show()
         return self.shown
 
     async def prompt(self) -> Prompt:

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -77,7 +77,8 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             with owner.lock:
                 owner.running -= 1
-        self.answer(body, Reply(reply) if isinstance(reply, str) else reply)
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client has given up
+            self.answer(body, Reply(reply) if isinstance(reply, str) else reply)
 
     def answer(self, body: dict[str, Any], reply: Reply) -> None:
         if reply.status != 200:

@@ -44,7 +44,10 @@ def test_anthropic_refuses_and_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> N
         sgl.Anthropic("claude")
 
 
-def test_litellm_reaches_an_openai_server() -> None:
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # litellm's own
+def test_litellm_reaches_an_openai_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # its import asks the network else
     pytest.importorskip("litellm")
     replies = iter(["one. two", "yes!"])
     with openai_server(lambda body: next(replies)) as server:

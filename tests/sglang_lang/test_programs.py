@@ -98,6 +98,20 @@ def test_forks_go_on_from_the_parent_and_join_gathers_lists() -> None:
     assert state.usage.calls == 3
 
 
+def test_join_gathers_a_name_that_was_gathered_before() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s["kept"] = "as it was"
+        for word in ("one", "two"):
+            forks = s.fork(2)
+            forks += word + " " + sgl.gen("x")
+            forks.join()
+
+    state = program.run(backend=ScriptedBackend(lambda prompt: prompt.text.strip()))
+    assert state["x"] == ["two", "two"]
+    assert state["kept"] == "as it was"
+
+
 def test_join_can_append_the_childrens_texts() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
@@ -288,6 +302,24 @@ def test_streams_give_the_text_and_one_variable_in_pieces() -> None:
     pieces = list(state.text_iter())
     assert "".join(pieces) == "Q: abc | xyz"
     assert state["first"] == "abc"
+
+
+def test_a_chat_streams_the_text_that_it_has_in_the_end() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "plain "
+        s += sgl.system("be brief")
+        s += sgl.user("hi") + sgl.assistant("well, " + sgl.gen("a"))
+        s += sgl.user("more")
+
+    for use_thread in (True, False):
+        backend = ScriptedBackend(lambda prompt: "abc")
+        state = program.run(backend=backend, stream=True, use_thread=use_thread)
+        assert "".join(state.text_iter()) == state.text()
+    assert state.text() == (
+        "plain <system>be brief</system><user>hi</user><assistant>well, abc</assistant>"
+        "<user>more</user>"
+    )
 
 
 async def test_streams_can_be_followed_on_an_event_loop() -> None:
