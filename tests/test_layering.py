@@ -65,8 +65,6 @@ PACKAGES = {
     "constrained": {"numpy", "llguidance"},
     "": {
         "httpx",
-        "rich",
-        "typer",
         "openai",
         "anthropic",
         "litellm",
