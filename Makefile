@@ -25,8 +25,8 @@ help: ## show this list
 demo: runtime ## run a structured program on the embedded model
 	$(BIN)/python examples/quick_start.py
 
-test: dev ## run every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: dev ## run every test but those that fetch a second model (PYTEST_ARGS='-m gemma')
+	$(BIN)/python -m pytest -m "not gemma" $(PYTEST_ARGS)
 
 serve: runtime ## serve the embedded model on http://127.0.0.1:30000
 	$(BIN)/python -m sglang_lang.launch_server $(SERVE_ARGS)

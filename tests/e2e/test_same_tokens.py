@@ -63,7 +63,6 @@ def test_every_token_is_transformers_choice(embedded_model_path: str) -> None:
         {"disable_overlap_schedule": True},
         {"chunked_prefill_size": 16},
         {"chunked_prefill_size": 2048},
-        {"page_size": 16},
         {"max_total_tokens": 400},
         {"max_total_tokens": 416, "page_size": 16, "chunked_prefill_size": 16},
         {"schedule_policy": "fcfs", "max_running_requests": 3},

@@ -36,15 +36,15 @@ def test_writing_ahead_gives_what_plain_calls_give(url: str) -> None:
 
 @sgl.function
 def constrained(s: sgl.ProgramState) -> None:
-    s += sgl.user("A number and a colour, please.")
-    s += sgl.assistant(sgl.gen_int("number", max_tokens=4))
+    s += sgl.user("How many legs does a cat have? Answer with one digit.")
+    s += sgl.assistant(sgl.gen_int("number", max_tokens=32))
     s += sgl.user("And the colour?")
     s += sgl.assistant(sgl.select("colour", ["red", "green", "blue"]))
 
 
 def test_types_and_choices_are_enforced(url: str) -> None:
     backend = sgl.OpenAI("default", base_url=url, api_key="none")
-    state = constrained.run(backend=backend)
+    state = constrained.run(backend=backend, temperature=0)
     backend.shutdown()
     assert isinstance(state["number"], int)
     assert state["colour"] in ("red", "green", "blue")

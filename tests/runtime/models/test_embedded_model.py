@@ -108,10 +108,13 @@ def test_greedy_tokens_equal_transformers(checkpoint: Checkpoint) -> None:
 
 
 def test_quantised_matrices_are_as_exact_as_dequantised_ones(checkpoint: Checkpoint) -> None:
-    """Both are bfloat16 around the same numbers: they err alike against float32."""
+    """Both are bfloat16 around the same numbers: they err alike against float32.
+
+    The prompt is short, because many rows at once are computed with from dequantised weights.
+    """
     device = torch.device("cpu")
     ops = load_ops(device)
-    ids = checkpoint.tokenizer().encode("The quick brown fox jumps over the lazy dog, and then")
+    ids = checkpoint.tokenizer().encode("The quick brown fox jumps over the")
 
     def logits(dtype: torch.dtype, quantized: bool) -> torch.Tensor:
         model = load_model(checkpoint, ops, dtype, device, quantized=quantized)
