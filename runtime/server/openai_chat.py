@@ -142,6 +142,7 @@ class ChatCompletion:
             top_logprobs_num=body.top_logprobs or 0,
             priority=body.priority or 0,
             extra_key=body.namespace,
+            prompt_field="messages",
         )
         return with_samples(request, self.id)
 

@@ -56,6 +56,7 @@ class CompletionBody(SamplingBody, kw_only=True):
                 top_logprobs_num=self.logprobs or 0,
                 priority=self.priority or 0,
                 extra_key=self.namespace,
+                prompt_field="prompt",
             )
             parts += with_samples(request, rid if len(prompts) == 1 else f"{rid}_{i}")
         return parts, len(prompts)

@@ -51,6 +51,7 @@ class GenerateInput:
     priority: int = 0
     extra_key: str | None = None
     add_special_tokens: bool = True
+    prompt_field: str | None = None  # what the client calls the prompt, for errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +247,13 @@ class TokenizerManager:
         if request.input_ids is None:
             assert request.text is not None
             ids = self.tokenizer.encode(request.text, request.add_special_tokens)
-            param = "text"
+            param = request.prompt_field or "text"
         else:
-            ids, param = list(request.input_ids), "input_ids"
+            ids, param = list(request.input_ids), request.prompt_field or "input_ids"
             for token_id in ids:
                 if type(token_id) is not int or not 0 <= token_id < self.tokenizer.vocab_size:
                     raise RequestError(
-                        f"input_ids must be integers in [0, {self.tokenizer.vocab_size}), got "
+                        f"{param} must be integers in [0, {self.tokenizer.vocab_size}), got "
                         f"{token_id!r}",
                         param=param,
                     )
