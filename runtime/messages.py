@@ -36,9 +36,16 @@ class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_default
 
 
 class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
-    """End every request whose rid starts with ``rid_prefix`` ("" ends all)."""
+    """End every request whose rid starts with ``rid_prefix`` ("" ends all).
+
+    ``exact`` ends the one of just that rid: a client that leaves must not end ``r10`` with ``r1``.
+    """
 
     rid_prefix: str
+    exact: bool = False
+
+    def names(self, rid: str) -> bool:
+        return rid == self.rid_prefix if self.exact else rid.startswith(self.rid_prefix)
 
 
 class ControlRequest(msgspec.Struct, tag="control", kw_only=True):

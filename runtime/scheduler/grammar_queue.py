@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -61,12 +62,10 @@ class GrammarQueue:
         self._compiling = waiting
         return ready, failed
 
-    def remove(self, rid_prefix: str) -> list[Req]:
-        """Take out the requests whose rid starts so."""
-        taken = [req for req, _ in self._compiling if req.rid.startswith(rid_prefix)]
-        self._compiling = [
-            (req, future) for req, future in self._compiling if not req.rid.startswith(rid_prefix)
-        ]
+    def remove(self, is_named: Callable[[str], bool]) -> list[Req]:
+        """Take out the requests of whose rid that is true."""
+        taken = [req for req, _ in self._compiling if is_named(req.rid)]
+        self._compiling = [entry for entry in self._compiling if not is_named(entry[0].rid)]
         return taken
 
     def close(self) -> None:

@@ -203,7 +203,7 @@ class Scheduler:
             if isinstance(message, GenerateRequest):
                 self._add(message)
             elif isinstance(message, AbortRequest):
-                self._abort(message.rid_prefix)
+                self._abort(message)
             else:
                 self._control(message)
         ready, failed = self._grammars.poll()
@@ -263,10 +263,10 @@ class Scheduler:
             )
         return None
 
-    def _abort(self, rid_prefix: str) -> None:
-        aborted = self._grammars.remove(rid_prefix)
-        aborted += [req for req in self.queues.waiting if req.rid.startswith(rid_prefix)]
-        aborted += [req for req in self.queues.running if req.rid.startswith(rid_prefix)]
+    def _abort(self, message: AbortRequest) -> None:
+        aborted = self._grammars.remove(message.names)
+        aborted += [req for req in self.queues.waiting if message.names(req.rid)]
+        aborted += [req for req in self.queues.running if message.names(req.rid)]
         for req in aborted:
             self._end(req, FinishReason("abort", None, "the request was aborted", 499))
 

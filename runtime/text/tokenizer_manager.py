@@ -187,7 +187,7 @@ class TokenizerManager:
                 generation.delta = ""
         finally:
             if self._live.pop(generation.rid, None) is not None and self._client is not None:
-                self._client.send([AbortRequest(rid_prefix=generation.rid)])
+                self._client.send([AbortRequest(rid_prefix=generation.rid, exact=True)])
 
     async def generate(self, request: GenerateInput) -> Generation:
         """The request's whole output."""

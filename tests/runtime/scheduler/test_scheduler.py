@@ -334,3 +334,14 @@ def test_stop_regex_ends_the_request_and_a_pattern_that_is_not_regular_is_refuse
     assert re.search(r"[0-9]{2} $", text) and not re.search(r"[0-9]{2} .", text)
     finish = scheduler.outcomes["back"].finish
     assert finish is not None and finish.message is not None and "stop_regex" in finish.message
+
+
+def test_an_exact_abort_spares_rids_that_only_begin_so() -> None:
+    scheduler = Toy().build()
+    for rid in ("r1", "r10", "q"):
+        scheduler.send(request(rid, [1], 40))
+    scheduler.step()
+    scheduler.send(AbortRequest(rid_prefix="r1", exact=True))
+    scheduler.run()
+    kinds = {rid: o.finish.type for rid, o in scheduler.outcomes.items() if o.finish}
+    assert kinds == {"r1": "abort", "r10": "length", "q": "length"}
