@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,12 +111,17 @@ class StreamExecutor:
         if num_api_spec_tokens and isinstance(backend, HostedBackend) and not stream:
             self._speculation = Speculation(backend, num_api_spec_tokens, self.usage.count)
         self.changes = Changes()
+        self.children: list[StreamExecutor] = []  # forks that are not joined yet
         self.error: ProgramError | None = None
         self.ended = False
         self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
         self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
         self._waiting: set[Future[None]] = set()
+        self._closed = False  # the worker has taken its last item
+        # Held while something is promised (a variable, a mark) or all promises are broken, so
+        # that none is made after the failure that would have broken it.
+        self._promises = threading.Lock()
         self._loop = background_loop()
         self._task = spawn(self._work())
 
@@ -122,27 +129,27 @@ class StreamExecutor:
 
     def submit(self, expression: SglExpr) -> None:
         """Queue an expression; its variable exists from now on."""
-        if self.error is not None:
-            raise self.error
-        if self.ended:
-            raise ProgramError("the program has ended; nothing can be added to it")
         if isinstance(expression, SglExprList):
             for part in expression:
                 self.submit(part)
             return
-        self._declare(expression)
-        self._put(expression, program_line())
+        with self._promises:
+            if self.error is not None:
+                raise self.error
+            if self.ended:
+                raise ProgramError("the program has ended; nothing can be added to it")
+            self._declare(expression)
+            self._put(expression, program_line())
 
     def mark(self) -> Future[None]:
         """Done when everything submitted so far is."""
         mark: Future[None] = Future()
-        if self._task.done() or self.ended:
-            self._settle(mark)
-            return mark
-        self._waiting.add(mark)
-        self._put(mark, "")
-        if self._task.done():  # it ended while the mark was put
-            self._settle(mark)
+        with self._promises:
+            if not self._closed and self.error is None:
+                self._waiting.add(mark)
+                self._put(mark, "")
+                return mark
+        self._settle(mark)
         return mark
 
     def sync(self) -> None:
@@ -157,10 +164,20 @@ class StreamExecutor:
             self._put(None, "")
             mark.exception()
             self.changes.notify()
+        for child in self.children:
+            child.end()
 
     def cancel(self) -> None:
-        """Stop at once; requests on the way are aborted."""
-        self._task.cancel()
+        """Stop at once, with the forks; requests on the way are aborted."""
+        for member in self.family():
+            member.fail(ProgramError("the program was cancelled"))
+            member._task.cancel()
+
+    def family(self) -> Iterator[StreamExecutor]:
+        """This program and its forks that are not joined, and theirs."""
+        yield self
+        for child in list(self.children):
+            yield from child.family()
 
     def variable(self, name: str) -> Variable:
         found = self.variables.get(name)
@@ -172,11 +189,12 @@ class StreamExecutor:
         return found
 
     def set_variable(self, name: str, value: Any, meta_info: Any = None) -> None:
-        variable = self.variables.get(name)
-        if variable is None or variable.value.done():
-            variable = self.variables[name] = Variable()
-        variable.meta_info = meta_info
-        variable.value.set_result(value)
+        with self._promises:
+            variable = self.variables.get(name)
+            if variable is None or variable.value.done():
+                variable = self.variables[name] = Variable()
+            variable.meta_info = meta_info
+            variable.value.set_result(value)
         self.changes.notify()
 
     def _declare(self, expression: SglExpr) -> None:
@@ -203,8 +221,8 @@ class StreamExecutor:
                 if item is None:
                     return
                 if isinstance(item, Future):
-                    self._waiting.discard(item)
-                    item.set_result(None)
+                    with self._promises:
+                        self._settle(item)
                     continue
                 await self._execute(item)
                 if self.stream:
@@ -218,15 +236,23 @@ class StreamExecutor:
             failure = ProgramError(f"{type(error).__name__}: {error}{place}")
             failure.__cause__ = error
             self.fail(failure)
+        finally:
+            with self._promises:
+                self._closed = True
+                for mark in list(self._waiting):
+                    self._settle(mark)
 
     def fail(self, error: ProgramError) -> None:
-        """End with an error, which every reader gets."""
-        self.error = error
-        for variable in self.variables.values():
-            if not variable.value.done():
-                variable.value.set_exception(error)
-        for mark in list(self._waiting):
-            self._settle(mark)
+        """End with an error, which every reader gets; the first one stands."""
+        with self._promises:
+            if self.error is not None:
+                return
+            self.error = error
+            for variable in self.variables.values():
+                if not variable.value.done():
+                    variable.value.set_exception(error)
+            for mark in list(self._waiting):
+                self._settle(mark)
         self.changes.notify()
 
     def _settle(self, mark: Future[None]) -> None:

@@ -219,6 +219,7 @@ class ProgramState:
             )
             for _ in range(size)
         ]
+        executor.children += children
         return ProgramStateGroup([ProgramState(child) for child in children], self)
 
     async def _warm(self) -> None:
@@ -294,6 +295,7 @@ class ProgramStateGroup:
         finally:
             for state in self.states:
                 state.end()
+                self.parent.stream_executor.children.remove(state.stream_executor)
                 self.parent.usage.add(state.usage)
 
     def _gather(self) -> None:

@@ -70,7 +70,8 @@ async def arun_program(
             state.ret_value = await program.func(state, *args, **arguments)
         else:
             await asyncio.to_thread(_call, program, args, kwargs, state)
-        await asyncio.wrap_future(executor.mark())
+        for member in executor.family():
+            await asyncio.wrap_future(member.mark())
     except BaseException:
         executor.cancel()
         raise
@@ -117,10 +118,9 @@ def _in_order(
         state = _new_state(program, options, backend, stream=False)
         try:
             _run_body(program, (), item, state)
-        except Exception as error:
+        except Exception:
             if on_error == "raise":
                 raise
-            _remember(state, error)
         return state
 
     progress = BatchProgress(len(items)) if progress_bar else nullcontext()
@@ -167,8 +167,10 @@ def _run_body(
     executor = state.stream_executor
     try:
         _call(program, args, kwargs, state)
-        executor.sync()
-    except BaseException:
+        for member in executor.family():
+            member.sync()
+    except BaseException as error:
+        _remember(state, error)
         executor.cancel()
         raise
     executor.end()
@@ -185,12 +187,13 @@ def _run_quietly(
     state.end()
 
 
-def _remember(state: ProgramState, error: Exception) -> None:
-    executor = state.stream_executor
-    if executor.error is None:
+def _remember(state: ProgramState, error: BaseException) -> None:
+    if isinstance(error, ProgramError):
+        failure = error
+    else:
         failure = ProgramError(f"{type(error).__name__}: {error}")
         failure.__cause__ = error
-        executor.fail(failure)
+    state.stream_executor.fail(failure)
 
 
 def _call(

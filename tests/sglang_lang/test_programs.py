@@ -13,6 +13,8 @@ import pytest
 
 import sglang_lang as sgl
 from sglang_lang.background import background_loop
+from sglang_lang.executor import StreamExecutor
+from sglang_lang.ir import GenOptions
 
 from .scripted import ScriptedBackend
 
@@ -480,3 +482,55 @@ def test_programs_without_a_backend_say_what_to_do() -> None:
 
 def test_all_programs_share_one_background_loop() -> None:
     assert background_loop() is background_loop()
+
+
+def test_forks_that_are_not_joined_end_with_the_program() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> Any:
+        forks = s.fork(2)
+        forks += sgl.gen("x")
+        return forks
+
+    forks = program.run(backend=ScriptedBackend()).ret_value
+    assert [fork["x"] for fork in forks] == ["answer", "answer"]
+    assert all(fork.stream_executor.ended for fork in forks)
+
+
+def test_the_error_of_a_fork_that_is_not_joined_is_raised() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        forks = s.fork(2)
+        forks += sgl.gen("x")
+
+    with pytest.raises(sgl.ProgramError, match="the script says so"):
+        program.run(backend=ScriptedBackend(lambda prompt: "FAIL"))
+
+
+def test_a_program_that_dies_aborts_the_requests_of_its_forks() -> None:
+    backend = ScriptedBackend()
+    backend.hold = asyncio.Event()
+    states: list[sgl.ProgramState] = []
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        states.extend(s.fork(2))
+        for state in states:
+            state += sgl.gen("x")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        program.run(backend=backend)
+    for state in states:
+        with pytest.raises(sgl.ProgramError, match="cancelled"):
+            state.get_var("x")
+
+
+def test_nothing_is_promised_once_a_program_has_failed() -> None:
+    executor = StreamExecutor(ScriptedBackend(), GenOptions())
+    executor.fail(sgl.ProgramError("gone"))
+    with pytest.raises(sgl.ProgramError, match="gone"):
+        executor.submit(sgl.gen("late"))
+    assert "late" not in executor.variables
+    with pytest.raises(sgl.ProgramError, match="gone"):
+        executor.mark().result(timeout=10)
+    executor.cancel()
