@@ -171,7 +171,9 @@ class RadixCache:
         values = slots[: len(key) // TOKEN_BYTES].astype(np.int32, copy=False).tobytes()
         prefix_bytes, node = self._tree.insert(key, values, extra_key)
         node.priority = max(node.priority, priority)
-        if prefix_bytes < len(key):
+        if prefix_bytes == len(key):
+            self._queue.accessed(node)
+        else:
             self._queue.created(node)
             self.stats.inserted_tokens += len(node)
         return InsertResult(prefix_bytes // TOKEN_BYTES, node)
