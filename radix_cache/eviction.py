@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from typing import Protocol
+from typing import Any, Protocol
 
 from .radix_tree import TreeNode
 
@@ -111,8 +111,10 @@ class EvictionQueue:
 
     def __init__(self, policy: EvictionPolicy) -> None:
         self._policy = policy
-        self._heap: list[tuple[Rank, int, TreeNode]] = []
-        self._num_pushed = 0  # breaks ties, so that nodes are never compared
+        # Flat entries (*rank, number, node): flat tuples compare faster than nested
+        # ones. The number breaks ties, so that nodes are never compared.
+        self._heap: list[tuple[Any, ...]] = []
+        self._num_pushed = 0
 
     def push(self, node: TreeNode) -> None:
         """Queue a node that has become an unlocked leaf."""
@@ -120,7 +122,7 @@ class EvictionQueue:
             return
         node.queued = True
         self._num_pushed += 1
-        heapq.heappush(self._heap, (self._policy.rank(node), self._num_pushed, node))
+        heapq.heappush(self._heap, (*self._policy.rank(node), self._num_pushed, node))
 
     def created(self, node: TreeNode) -> None:
         """Stamp a new leaf and queue it."""
@@ -136,14 +138,15 @@ class EvictionQueue:
         """The leaf to evict next, or None when every leaf is locked."""
         heap = self._heap
         while heap:
-            rank, pushed, node = heap[0]
+            entry = heap[0]
+            node: TreeNode = entry[-1]
             if not node.is_evictable:
                 heapq.heappop(heap)
                 node.queued = False
                 continue
-            current = self._policy.rank(node)
-            if current > rank:
-                heapq.heapreplace(heap, (current, pushed, node))
+            rank = self._policy.rank(node)
+            if rank > entry[:-2]:
+                heapq.heapreplace(heap, (*rank, *entry[-2:]))
                 continue
             heapq.heappop(heap)
             node.queued = False

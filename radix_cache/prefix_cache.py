@@ -171,7 +171,9 @@ class RadixCache:
         values = slots[: len(key) // TOKEN_BYTES].astype(np.int32, copy=False).tobytes()
         prefix_bytes, node = self._tree.insert(key, values, extra_key)
         node.priority = max(node.priority, priority)
-        if prefix_bytes < len(key):
+        if prefix_bytes == len(key):
+            self._queue.accessed(node)
+        else:
             self._queue.created(node)
             self.stats.inserted_tokens += len(node)
         return InsertResult(prefix_bytes // TOKEN_BYTES, node)
@@ -180,16 +182,15 @@ class RadixCache:
         freed: list[bytes] = []
         missing = -(-num_tokens // self.page_size) * self.page_size
         while missing > 0 and (leaf := self._queue.pop()) is not None:
-            if len(leaf) > missing:
-                keep = len(leaf) - missing
+            keep = len(leaf) - missing
+            if keep > 0:
                 freed.append(leaf.slots[keep * TOKEN_BYTES :])
                 self._tree.truncate(leaf, keep)
                 self._queue.push(leaf)
-                missing = 0
-            else:
-                freed.append(leaf.slots)
-                missing -= len(leaf)
-                self._tree.remove(leaf)
+                break
+            freed.append(leaf.slots)
+            self._tree.remove(leaf)
+            missing = -keep
         slots = np.frombuffer(b"".join(freed), dtype=np.int32)
         self._allocator.free(slots)
         self.stats.evicted_tokens += len(slots)

@@ -201,3 +201,12 @@ def test_no_cache_has_the_verbs_and_shares_nothing() -> None:
 def test_an_unknown_policy_names_the_choices() -> None:
     with pytest.raises(ValueError, match="lru, lfu"):
         RadixCache(TokenAllocator(10, 1), "best")
+
+
+def test_inserting_what_is_cached_counts_as_a_use_of_it() -> None:
+    cache, allocator = cache_with("lru", [1, 1, 1], [2, 2, 2])
+    slots = allocator.alloc(3)
+    assert slots is not None
+    assert cache.insert([1, 1, 1], slots).prefix_len == 3
+    cache.evict(3)
+    assert [cache.prefix_len([i] * 3) for i in (1, 2)] == [3, 0]
