@@ -24,7 +24,8 @@ from .scheduler.setup import make_scheduler
 from .server_args import ServerArgs, resolve
 from .text.chat import load_tokenizer, render_chat
 from .text.generation import Generation
-from .text.prompts import as_inputs, as_response
+from .text.prompts import as_dict, as_inputs, as_response
+from .text.scoring import score_choices
 from .text.tokenizer import Tokenizer
 from .text.tokenizer_manager import GenerateInput, TokenizerManager
 
@@ -90,7 +91,7 @@ class Engine:
         """
         inputs = as_inputs(prompt, sampling_params, input_ids=input_ids, stream=stream, **options)
         if stream:
-            return self._iterate(inputs.single())
+            return self._iterate(inputs.single(), inputs.with_text)
         return as_response(
             self._manager, inputs, self._call(self._manager.generate_all(inputs.parts))
         )
@@ -110,14 +111,14 @@ class Engine:
         """
         inputs = as_inputs(prompt, sampling_params, input_ids=input_ids, stream=stream, **options)
         if stream:
-            return self._aiterate(inputs.single())
+            return self._aiterate(inputs.single(), inputs.with_text)
         done = await self._await(self._manager.generate_all(inputs.parts))
         return as_response(self._manager, inputs, done)
 
     def score_choices(
         self, text: str, choices: Sequence[str], unconditional: bool = False, **options: Any
     ) -> dict[str, Any]:
-        """How likely each choice continues the text; see TokenizerManager.score_choices."""
+        """How likely each choice continues the text; see runtime/text/scoring.py."""
         return self._call(self._score(text, choices, unconditional, options))
 
     async def async_score_choices(
@@ -129,7 +130,7 @@ class Engine:
     async def _score(
         self, text: str, choices: Sequence[str], unconditional: bool, options: dict[str, Any]
     ) -> dict[str, Any]:
-        scored, prompt = await self._manager.score_choices(text, choices, unconditional, **options)
+        scored, prompt = await score_choices(self._manager, text, choices, unconditional, **options)
         return {"choices": [asdict(choice) for choice in scored], "meta_info": prompt.meta_info()}
 
     # ------------------------------------------------------------------ the rest
@@ -231,28 +232,31 @@ class Engine:
     async def _await(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    def _iterate(self, request: GenerateInput) -> Iterator[dict[str, Any]]:
+    def _iterate(self, request: GenerateInput, with_text: bool) -> Iterator[dict[str, Any]]:
         stream = self._manager.stream(request)
         try:
-            while (response := self._call(_next(stream))) is not None:
+            while (response := self._call(self._next(stream, with_text))) is not None:
                 yield response
         finally:
             self._call(_close(stream))
 
-    async def _aiterate(self, request: GenerateInput) -> AsyncIterator[dict[str, Any]]:
+    async def _aiterate(
+        self, request: GenerateInput, with_text: bool
+    ) -> AsyncIterator[dict[str, Any]]:
         stream = self._manager.stream(request)
         try:
-            while (response := await self._await(_next(stream))) is not None:
+            while (response := await self._await(self._next(stream, with_text))) is not None:
                 yield response
         finally:
             await self._await(_close(stream))
 
-
-async def _next(stream: AsyncIterator[Generation]) -> dict[str, Any] | None:
-    """The response so far; made on the manager's loop, which goes on changing the generation."""
-    async for generation in stream:
-        return generation.as_dict()
-    return None
+    async def _next(
+        self, stream: AsyncIterator[Generation], with_text: bool
+    ) -> dict[str, Any] | None:
+        """The response so far; made on the manager's loop, which goes on changing the output."""
+        async for generation in stream:
+            return as_dict(self._manager, generation, with_text)
+        return None
 
 
 async def _close(stream: AsyncIterator[Generation]) -> None:

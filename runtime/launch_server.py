@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
 from .checkpoints.checkpoint import open_checkpoint
-from .errors import SGLangError
+from .errors import ServerArgsError, SGLangError
 from .server.supervisor import SchedulerProcess
 from .server_args import ServerArgs, parse_args, resolve
 from .text.chat import load_tokenizer
@@ -48,16 +49,31 @@ def launch_server(args: ServerArgs) -> None:
     Raises:
         SGLangError: it cannot start; the message names the flag or the file.
     """
+    listener = _bind(args.host, args.port)
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     # The scheduler takes longest to start, so it goes first; this process imports the web stack
     # and builds the tokenizer meanwhile.
     scheduler = SchedulerProcess(args)
     try:
+        from .server.context import ServerContext
         from .server.serve import serve
 
         manager = TokenizerManager(load_tokenizer(checkpoint, args), args.max_queued_requests)
         name = args.served_model_name or checkpoint.name
-        serve(args, manager, checkpoint.config, name, scheduler)
+        serve(args, ServerContext(args, manager, checkpoint.config, name), scheduler, listener)
     finally:
         if scheduler.process.poll() is None:
             scheduler.process.kill()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port before any work is done; nobody can connect until the server listens."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ServerArgsError(f"--host {host} --port {port} cannot be used: {error}") from error
+    return listener

@@ -14,6 +14,8 @@ from ..server_args import ServerArgs
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 
+ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
+
 
 @dataclass(slots=True)
 class ServerContext:
@@ -33,8 +35,8 @@ class ServerContext:
         return ready.context_len if ready is not None else self.config.context_len
 
     def check_model(self, name: str | None) -> None:
-        """404 for a model that is not served; None, "" and ``default`` mean the served one."""
-        if name and name not in (self.model_name, "default"):
+        """404 for a model that is not served; these names, None and "" mean the served one."""
+        if name and name not in (self.model_name, *ALIASES):
             raise RequestError(
                 f"the model {name!r} does not exist; this server has {self.model_name!r}",
                 param="model",

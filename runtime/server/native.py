@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from ..errors import RequestError
 from ..sampling_params import SamplingParams
 from ..text.chat import render_chat
 from ..text.prompts import Inputs, as_dict, as_inputs, as_response
+from ..text.scoring import score_choices
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
 from .bodies import read
 from .context import context_of
@@ -24,22 +26,22 @@ HEALTH_SECONDS = 20.0
 
 
 class GenerateBody(msgspec.Struct):
-    """/generate; unknown fields are ignored, as SGLang's clients expect (the router adds some)."""
+    """/generate. None is "not set", and unknown fields are ignored: sglang-router sends both."""
 
     text: str | list[str] | None = None
     input_ids: list[int | list[int]] | None = None
     sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
-    return_logprob: bool = False
+    return_logprob: bool | None = None
     logprob_start_len: int | None = None
-    top_logprobs_num: int = 0
+    top_logprobs_num: int | None = None
     token_ids_logprob: list[int] | None = None
-    return_text_in_logprobs: bool = False
-    stream: bool = False
+    return_text_in_logprobs: bool | None = None
+    stream: bool | None = None
     rid: str | list[str] | None = None
     priority: int | None = None
     extra_key: str | None = None
     cache_salt: str | None = None
-    add_special_tokens: bool = True
+    add_special_tokens: bool | None = None
     image_data: Any = None
     video_data: Any = None
     audio_data: Any = None
@@ -54,16 +56,16 @@ class GenerateBody(msgspec.Struct):
             self.text,
             self.sampling_params,
             input_ids=self.input_ids,
-            stream=self.stream,
-            return_logprob=self.return_logprob,
+            stream=bool(self.stream),
+            return_logprob=bool(self.return_logprob),
             logprob_start_len=self.logprob_start_len,
-            top_logprobs_num=self.top_logprobs_num,
+            top_logprobs_num=self.top_logprobs_num or 0,
             token_ids_logprob=self.token_ids_logprob or [],
-            return_text_in_logprobs=self.return_text_in_logprobs,
+            return_text_in_logprobs=bool(self.return_text_in_logprobs),
             rid=self.rid,
             priority=self.priority or 0,
             extra_key=_joined(self.extra_key, self.cache_salt),
-            add_special_tokens=self.add_special_tokens,
+            add_special_tokens=self.add_special_tokens is not False,
         )
 
 
@@ -81,7 +83,7 @@ async def generate(request: Request) -> Response:
     manager = context_of(request).manager
     inputs = body.inputs()
     if body.stream:
-        return await sse_response(_native_events(manager, inputs))
+        return await sse_response(request, _native_events(manager, inputs))
     done = await while_connected(request, manager.generate_all(inputs.parts))
     return json_response(as_response(manager, inputs, done))
 
@@ -184,8 +186,8 @@ async def flush_cache(request: Request) -> Response:
 
 
 class AbortBody(msgspec.Struct):
-    rid: str = ""
-    abort_all: bool = False
+    rid: str | None = None
+    abort_all: bool | None = None
 
 
 @router.post("/abort_request")
@@ -193,7 +195,7 @@ async def abort_request(request: Request) -> Response:
     body = await read(request, AbortBody)
     if not body.rid and not body.abort_all:
         raise RequestError("give the rid (a prefix is enough), or abort_all", param="rid")
-    context_of(request).manager.abort("" if body.abort_all else body.rid)
+    context_of(request).manager.abort("" if body.abort_all else body.rid or "")
     return Response(status_code=200)
 
 
@@ -218,12 +220,16 @@ async def tokenize(request: Request) -> Response:
     tokens: Sequence[int | list[int]]
     if body.messages is not None:
         text = render_chat(context.tokenizer, body.messages, body.tools, body.add_generation_prompt)
-        tokens = context.tokenizer.encode(text, add_special_tokens=False)
+        tokens = await asyncio.to_thread(context.tokenizer.encode, text, False)
     elif isinstance(body.prompt, str):
-        tokens = context.tokenizer.encode(body.prompt, body.add_special_tokens)
+        tokens = await asyncio.to_thread(
+            context.tokenizer.encode, body.prompt, body.add_special_tokens
+        )
     else:
         assert body.prompt is not None
-        tokens = context.tokenizer.encode_batch(body.prompt, body.add_special_tokens)
+        tokens = await asyncio.to_thread(
+            context.tokenizer.encode_batch, body.prompt, body.add_special_tokens
+        )
     counts = [len(row) if isinstance(row, list) else 1 for row in tokens]
     count = counts if isinstance(body.prompt, list) else len(tokens)
     return json_response({"tokens": tokens, "count": count, "max_model_len": context.max_model_len})
@@ -279,12 +285,12 @@ class ScoreChoicesBody(msgspec.Struct):
 
 
 @router.post("/score_choices")
-async def score_choices(request: Request) -> Response:
+async def score(request: Request) -> Response:
     """Token logprobs of each choice as a continuation of the text."""
     body = await read(request, ScoreChoicesBody)
     manager = context_of(request).manager
-    work = manager.score_choices(
-        body.text, body.choices, body.unconditional, body.add_special_tokens
+    work = score_choices(
+        manager, body.text, body.choices, body.unconditional, body.add_special_tokens
     )
     scored, prompt = await while_connected(request, work)
     return json_response(

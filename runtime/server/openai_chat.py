@@ -34,7 +34,7 @@ class ChatBody(SamplingBody, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     add_generation_prompt: bool | None = None
-    continue_final_message: bool = False
+    continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     def check(self) -> None:
@@ -66,7 +66,7 @@ async def chat_completions(request: Request) -> Response:
     body.check()
     chat = ChatCompletion(context, body, body.rid or f"chatcmpl-{uuid.uuid4().hex}")
     if body.stream:
-        return await sse_response(chat.events())
+        return await sse_response(request, chat.events())
     return json_response(await while_connected(request, chat.whole()))
 
 
@@ -80,7 +80,7 @@ class ChatCompletion:
     created: int = field(default_factory=lambda: int(time.time()))
 
     async def whole(self) -> dict[str, Any]:
-        done = await self.context.manager.generate_all(self._inputs())
+        done = await self.context.manager.generate_all(await self._inputs())
         choices = [
             {
                 "index": i,
@@ -94,7 +94,7 @@ class ChatCompletion:
         return self._response("chat.completion", choices) | {"usage": usage(done)}
 
     async def events(self) -> AsyncIterator[bytes]:
-        parts = self._inputs()
+        parts = await self._inputs()
         options = self.body.stream_options or StreamOptions()
         latest: dict[int, Generation] = {}
         sent_logprobs = [0] * len(parts)
@@ -116,7 +116,7 @@ class ChatCompletion:
             last = self._response("chat.completion.chunk", []) | {"usage": usage(done)}
             yield event(last)
 
-    def _inputs(self) -> list[GenerateInput]:
+    async def _inputs(self) -> list[GenerateInput]:
         body, manager = self.body, self.context.manager
         text = render_chat(
             manager.tokenizer,
@@ -125,13 +125,13 @@ class ChatCompletion:
             not body.continue_final_message
             if body.add_generation_prompt is None
             else body.add_generation_prompt,
-            body.continue_final_message,
+            bool(body.continue_final_message),
             body.chat_template_kwargs,
         )
         limit, name = body.max_completion_tokens, "max_completion_tokens"
         if limit is None:
             limit, name = body.max_tokens, "max_tokens"
-        ids = manager.tokenizer.encode(text, add_special_tokens=False)
+        ids = await manager.encode(text, False, "messages")
         request = GenerateInput(
             input_ids=ids,
             sampling_params=body.sampling_params(

@@ -28,7 +28,7 @@ class CompletionBody(SamplingBody, kw_only=True):
     prompt: str | list[str | int | list[int]]
     max_tokens: int | None = 16
     logprobs: int | None = None
-    echo: bool = False
+    echo: bool | None = None
     best_of: int | None = None
     suffix: str | None = None
 
@@ -71,7 +71,7 @@ async def completions(request: Request) -> Response:
         context.manager, context.model_name, body, body.rid or f"cmpl-{uuid.uuid4().hex}"
     )
     if body.stream:
-        return await sse_response(completion.events())
+        return await sse_response(request, completion.events())
     return json_response(await while_connected(request, completion.whole()))
 
 
@@ -99,14 +99,17 @@ class Completion:
         options = self.body.stream_options or StreamOptions()
         latest: dict[int, Generation] = {}
         sent_logprobs = [0] * len(parts)
+        sent_chars = [0] * len(parts)
         async for i, generation in merge(self.manager, parts):
             text = generation.delta
             if i not in latest:
                 text = self._echo(parts[i]) + text
             latest[i] = generation
-            logprobs = self._logprobs(generation, sent_logprobs[i])
+            logprobs = self._logprobs(generation, sent_logprobs[i], sent_chars[i])
             if generation.output_logprobs is not None:
                 sent_logprobs[i] = len(generation.output_logprobs.values)
+            if logprobs is not None:
+                sent_chars[i] += sum(map(len, logprobs["tokens"]))
             if not text and generation.finish is None:
                 continue
             chunk = self._response([self._choice(i, generation, text, logprobs)])
@@ -146,18 +149,20 @@ class Completion:
             return part.text
         return self.manager.tokenizer.decode(list(part.input_ids or ()))
 
-    def _logprobs(self, generation: Generation, start: int = 0) -> dict[str, Any] | None:
-        """OpenAI's parallel lists, from the ``start``-th output token on."""
+    def _logprobs(
+        self, generation: Generation, start: int = 0, offset: int = 0
+    ) -> dict[str, Any] | None:
+        """OpenAI's parallel lists, from the ``start``-th output token, ``offset``-th character."""
         if self.body.logprobs is None or generation.output_logprobs is None:
             return None
         parts = [(generation.output_logprobs, start)]
         if self.body.echo and not start and generation.input_logprobs is not None:
             parts.insert(0, (generation.input_logprobs, 0))
-        return legacy_logprobs(self.manager, parts, self.body.logprobs)
+        return legacy_logprobs(self.manager, parts, self.body.logprobs, offset)
 
 
 def legacy_logprobs(
-    manager: TokenizerManager, parts: list[tuple[Logprobs, int]], top: int
+    manager: TokenizerManager, parts: list[tuple[Logprobs, int]], top: int, offset: int
 ) -> dict[str, Any]:
     """tokens, token_logprobs, top_logprobs, text_offset, as /v1/completions has them."""
     out: dict[str, list[Any]] = {
@@ -166,7 +171,6 @@ def legacy_logprobs(
         "top_logprobs": [],
         "text_offset": [],
     }
-    offset = 0
     for logprobs, start in parts:
         ids = {*logprobs.token_ids, *(i for row in logprobs.top for _, i in row)}
         texts = manager.token_texts(ids)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
-from ..checkpoints.config import ModelConfig
 from ..errors import SGLangError
 from ..sampling_params import SamplingParams
 from ..server_args import ServerArgs
@@ -26,35 +26,29 @@ BACKLOG = 4096
 
 
 def serve(
-    args: ServerArgs,
-    manager: TokenizerManager,
-    config: ModelConfig,
-    model_name: str,
-    scheduler: SchedulerProcess,
+    args: ServerArgs, context: ServerContext, scheduler: SchedulerProcess, listener: socket.socket
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         args: resolved arguments.
-        manager: follows the requests.
-        config: of the served model.
-        model_name: its name over HTTP.
+        context: what the routes share.
         scheduler: the process that is starting already.
+        listener: bound to the address to serve on.
 
     Raises:
         SGLangError: the scheduler cannot start.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        supervisor = Supervisor(args, manager, scheduler)
+        supervisor = Supervisor(args, context.manager, scheduler)
         try:
-            runner.run(_start(args, manager, supervisor))
-            context = ServerContext(args, manager, config, model_name)
-            runner.run(_listen(args, context, supervisor))
+            runner.run(_start(supervisor))
+            runner.run(_listen(args, context, supervisor, listener))
         finally:
             runner.run(supervisor.stop())
 
 
-async def _start(args: ServerArgs, manager: TokenizerManager, supervisor: Supervisor) -> None:
+async def _start(supervisor: Supervisor) -> None:
     ready = await supervisor.first_ready()
     logger.info(
         "scheduler ready: %d KV slots, context %d, loaded in %s",
@@ -64,26 +58,27 @@ async def _start(args: ServerArgs, manager: TokenizerManager, supervisor: Superv
     )
 
 
-async def _listen(args: ServerArgs, context: ServerContext, supervisor: Supervisor) -> None:
+async def _listen(
+    args: ServerArgs, context: ServerContext, supervisor: Supervisor, listener: socket.socket
+) -> None:
     @asynccontextmanager
     async def beside(app: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.ensure_future(supervisor.run_forever())
         if not args.skip_server_warmup:
             await _warm_up(context.manager)
+        logger.info("%s on http://%s:%d", context.model_name, *listener.getsockname()[:2])
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
     config = uvicorn.Config(
         create_app(context, beside),
-        host=args.host,
-        port=args.port,
         log_level=args.log_level,
         access_log=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
-    await uvicorn.Server(config).serve()
+    await uvicorn.Server(config).serve(sockets=[listener])
 
 
 async def _warm_up(manager: TokenizerManager) -> None:

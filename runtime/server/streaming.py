@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -98,11 +98,9 @@ async def merge(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def sse_response(
-    events: AsyncIterator[bytes], error_event: Callable[[Exception], bytes] | None = None
-) -> StreamingResponse:
+async def sse_response(request: Request, events: AsyncIterator[bytes]) -> StreamingResponse:
     """Stream the events; what fails before the first one is raised, later it is an event."""
-    first = await anext(events)
+    first = await while_connected(request, anext(events))
 
     async def body() -> AsyncIterator[bytes]:
         try:
@@ -112,13 +110,9 @@ async def sse_response(
         except Exception as error:
             if status_of(error) == 500:
                 logger.exception("a stream failed")
-            yield (error_event or _error_event)(error)
+            yield event(envelope(error))
         finally:
             await events.aclose()  # type: ignore[attr-defined]
         yield DONE
 
     return StreamingResponse(body(), media_type="text/event-stream")
-
-
-def _error_event(error: Exception) -> bytes:
-    return event(envelope(error))

@@ -63,7 +63,7 @@ class IncrementalDetokenizer:
     def _end(self, finish: FinishReason) -> int:
         matched = finish.matched
         if matched is None or finish.type != "stop":
-            return len(self._data)
+            return _whole_characters(self._data, len(self._data))
         if isinstance(matched, int):
             return len(self._data) - (0 if self._keep_stop else len(self._pieces[-1]))
         stop = matched.encode()

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
 from ..ipc import SchedulerClient
@@ -33,6 +33,7 @@ from .tokenizer import Tokenizer
 logger = logging.getLogger(__name__)
 
 CONTROL_TIMEOUT_SECONDS = 30.0
+INLINE_CHARS = 8192  # longer texts are tokenised in a thread, so that nobody else's stream waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +55,18 @@ class GenerateInput:
     prompt_field: str | None = None  # what the client calls the prompt, for errors
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceLogprobs:
-    """How likely one choice continues a prompt, token by token; the lists are parallel."""
-
-    token_ids: list[int]
-    logprobs: list[float]
-    unconditional_logprobs: list[float | None] | None
-
-
 @dataclass(slots=True)
 class _Live:
-    """A request that the scheduler is working on."""
+    """A request that the scheduler is working on.
+
+    What it says waits in ``inbox`` until the reader asks: a generation never changes under a reader
+    that is still busy with it, and one that is slow gets several tokens at once.
+    """
 
     generation: Generation
     detokenizer: IncrementalDetokenizer
-    started: float
+    started: float = field(default_factory=time.perf_counter)
+    inbox: list[RequestOutput] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
@@ -91,6 +88,7 @@ class TokenizerManager:
         self._controls: dict[int, asyncio.Future[ControlReply]] = {}
         self._control_ids = itertools.count(1)
         self._bytes = tokenizer.token_bytes
+        self._longest_token = max(len(data) for data in self._bytes if data is not None)
         self.last_message = time.monotonic()
 
     # ------------------------------------------------------------------ the scheduler
@@ -136,27 +134,9 @@ class TokenizerManager:
         live = self._live.get(output.rid)
         if live is None:
             return  # aborted by its client, who no longer listens
-        generation = live.generation
-        if output.replaced:
-            del generation.output_ids[-output.replaced :]
-        generation.output_ids += output.token_ids
-        generation.delta += live.detokenizer.add(output.token_ids, output.replaced, output.finish)
-        generation.text = live.detokenizer.text
-        generation.prompt_tokens = output.prompt_tokens
-        generation.completion_tokens = output.completion_tokens
-        generation.cached_tokens = output.cached_tokens
-        generation.forced_tokens = output.forced_tokens
-        generation.num_retractions = output.num_retractions
-        generation.input_logprobs = extend_logprobs(
-            generation.input_logprobs, output.input_logprobs
-        )
-        generation.output_logprobs = extend_logprobs(
-            generation.output_logprobs, output.output_logprobs
-        )
-        generation.warnings = output.warnings
+        live.inbox.append(output)
         if output.finish is not None:
-            generation.finish = output.finish
-            generation.e2e_latency = time.perf_counter() - live.started
+            live.generation.e2e_latency = time.perf_counter() - live.started
             del self._live[output.rid]
         live.changed.set()
 
@@ -165,15 +145,15 @@ class TokenizerManager:
     async def stream(self, request: GenerateInput) -> AsyncIterator[Generation]:
         """The request's output each time it has grown; the same object, last with ``finish`` set.
 
-        ``delta`` is what came since the last time. Leaving the iteration early, or cancelling
-        it, aborts the request.
+        ``delta`` is what came since the last time; nothing changes until the next one is asked for.
+        Leaving the iteration early, or cancelling it, aborts the request.
 
         Raises:
             RequestError: the request is wrong, or its grammar is.
             CapacityError: too many requests are waiting.
             EngineDeadError: the scheduler died.
         """
-        live = self._submit(request)
+        live = await self._submit(request)
         generation = live.generation
         try:
             while generation.finish is None:
@@ -181,10 +161,10 @@ class TokenizerManager:
                 live.changed.clear()
                 if live.error is not None:
                     raise live.error
+                _read(live)
                 if generation.finish is not None and generation.finish.type == "abort":
                     raise_aborted(generation)
                 yield generation
-                generation.delta = ""
         finally:
             if self._live.pop(generation.rid, None) is not None and self._client is not None:
                 self._client.send([AbortRequest(rid_prefix=generation.rid, exact=True)])
@@ -204,15 +184,15 @@ class TokenizerManager:
             for task in tasks:
                 task.cancel()
 
-    def _submit(self, request: GenerateInput) -> _Live:
+    async def _submit(self, request: GenerateInput) -> _Live:
+        params = request.sampling_params
+        params.validate(self.tokenizer.vocab_size)
+        input_ids = await self._input_ids(request)
         client = self._client
         if client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
         if self._max_queued is not None and len(self._live) >= self._max_queued:
             raise CapacityError(f"{len(self._live)} requests are waiting; try again later")
-        params = request.sampling_params
-        params.validate(self.tokenizer.vocab_size)
-        input_ids = self._input_ids(request)
         rid = request.rid or uuid.uuid4().hex
         if rid in self._live:
             raise RequestError(f"a request with rid {rid!r} is running", param="rid")
@@ -221,9 +201,7 @@ class TokenizerManager:
             params.stop,
             params.no_stop_trim,
         )
-        live = _Live(
-            Generation(rid, prompt_tokens=len(input_ids)), detokenizer, time.perf_counter()
-        )
+        live = _Live(Generation(rid, prompt_tokens=len(input_ids)), detokenizer)
         message = GenerateRequest(
             rid=rid,
             input_ids=input_ids,
@@ -240,14 +218,32 @@ class TokenizerManager:
         client.send([message])
         return live
 
-    def _input_ids(self, request: GenerateInput) -> list[int]:
-        assert self.ready is not None
+    async def encode(self, text: str, add_special_tokens: bool, param: str = "text") -> list[int]:
+        """Token ids of a prompt.
+
+        Raises:
+            PromptTooLongError: it cannot fit, seen before any work is done for it.
+        """
+        ready = self.ready
+        if ready is not None and len(text) > ready.max_req_input_len * self._longest_token:
+            raise PromptTooLongError(
+                f"the prompt has {len(text)} characters, more than {ready.max_req_input_len} "
+                f"tokens can hold",
+                param=param,
+            )
+        if len(text) <= INLINE_CHARS:
+            return self.tokenizer.encode(text, add_special_tokens)
+        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens)
+
+    async def _input_ids(self, request: GenerateInput) -> list[int]:
+        if self.ready is None:
+            raise EngineDeadError("the scheduler is not running; try again in some seconds")
         if (request.text is None) == (request.input_ids is None):
             raise RequestError("give either text or input_ids", param="text")
         if request.input_ids is None:
             assert request.text is not None
-            ids = self.tokenizer.encode(request.text, request.add_special_tokens)
             param = request.prompt_field or "text"
+            ids = await self.encode(request.text, request.add_special_tokens, param)
         else:
             ids, param = list(request.input_ids), request.prompt_field or "input_ids"
             for token_id in ids:
@@ -272,46 +268,6 @@ class TokenizerManager:
                 param="logprob_start_len",
             )
         return ids
-
-    # ------------------------------------------------------------------ scoring
-
-    async def score_choices(
-        self,
-        text: str,
-        choices: Sequence[str],
-        unconditional: bool = False,
-        add_special_tokens: bool = True,
-    ) -> tuple[list[ChoiceLogprobs], Generation]:
-        """Logprobs of each choice as a continuation of ``text``, over one shared prefix.
-
-        A choice's tokens are those of ``text + choice`` after the longest prefix that they share
-        with the prompt's own tokens: where a choice joins with the prompt's last token, that
-        token is part of what is scored.
-
-        Returns:
-            one entry per choice, and the prompt's own (prefill only) generation.
-        """
-        if not choices or not all(choices):
-            raise RequestError("choices must be non-empty strings", param="choices")
-        encoded = self.tokenizer.encode_batch(
-            [text, *(text + choice for choice in choices)], add_special_tokens
-        )
-        prompt, full = encoded[0], encoded[1:]
-        starts = [max(_common_prefix(prompt, ids), 1) for ids in full]
-        warm = await self.generate(_prefill(prompt[: max(min(starts), 1)], None))
-        requests = [_prefill(ids, start) for ids, start in zip(full, starts, strict=True)]
-        if unconditional:
-            requests += [_prefill(ids[start:], 0) for ids, start in zip(full, starts, strict=True)]
-        done = await self.generate_all(requests)
-        scored: list[ChoiceLogprobs] = []
-        for i, (ids, start) in enumerate(zip(full, starts, strict=True)):
-            logprobs = done[i].input_logprobs
-            assert logprobs is not None
-            values = [value for value in logprobs.values if value is not None]
-            alone = done[len(full) + i].input_logprobs if unconditional else None
-            scored.append(ChoiceLogprobs(ids[start:], values, alone.values if alone else None))
-        warm.prompt_tokens = len(prompt)
-        return scored, warm
 
     # ------------------------------------------------------------------ the rest
 
@@ -339,7 +295,11 @@ class TokenizerManager:
         future = asyncio.get_running_loop().create_future()
         self._controls[request.id] = future
         self._client.send([request])
-        return await asyncio.wait_for(future, CONTROL_TIMEOUT_SECONDS)
+        try:
+            return await asyncio.wait_for(future, CONTROL_TIMEOUT_SECONDS)
+        except TimeoutError:
+            del self._controls[request.id]
+            raise EngineDeadError(f"the scheduler does not answer ({action})") from None
 
     def room_after(self, prompt_len: int) -> int:
         """Output tokens that a prompt of this length leaves room for, at least 1."""
@@ -361,6 +321,32 @@ class TokenizerManager:
 
     def _skipping_special(self, token_id: int) -> bytes:
         return self._bytes[token_id] or b""
+
+
+def _read(live: _Live) -> None:
+    """Bring the generation up to date with its inbox."""
+    generation = live.generation
+    generation.delta = ""
+    for output in live.inbox:
+        if output.replaced:
+            del generation.output_ids[-output.replaced :]
+        generation.output_ids += output.token_ids
+        generation.delta += live.detokenizer.add(output.token_ids, output.replaced, output.finish)
+        generation.input_logprobs = extend_logprobs(
+            generation.input_logprobs, output.input_logprobs
+        )
+        generation.output_logprobs = extend_logprobs(
+            generation.output_logprobs, output.output_logprobs
+        )
+        generation.prompt_tokens = output.prompt_tokens
+        generation.completion_tokens = output.completion_tokens
+        generation.cached_tokens = output.cached_tokens
+        generation.forced_tokens = output.forced_tokens
+        generation.num_retractions = output.num_retractions
+        generation.warnings = output.warnings
+        generation.finish = output.finish
+    generation.text = live.detokenizer.text
+    live.inbox.clear()
 
 
 def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:
@@ -389,22 +375,3 @@ def raise_aborted(generation: Generation) -> None:
         status=finish.status_code or 500,
         code="request_aborted" if finish.status_code == 499 else None,
     )
-
-
-def _prefill(input_ids: list[int], logprob_start_len: int | None) -> GenerateInput:
-    """Compute a prompt's KV, and its logprobs from a position on."""
-    return GenerateInput(
-        input_ids=input_ids,
-        sampling_params=SamplingParams(max_new_tokens=0, temperature=0.0),
-        return_logprob=logprob_start_len is not None,
-        logprob_start_len=logprob_start_len,
-    )
-
-
-def _common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
-    length = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        length += 1
-    return length
