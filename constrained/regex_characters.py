@@ -146,7 +146,7 @@ class CharacterReader:
             ranges.append(self._class_range(flags.ascii))
         result = union(*ranges)
         if flags.ignore_case and negated:
-            result = folded(result)
+            result = folded(result, flags.ascii)
         return inverse(result) if negated else result
 
     def _class_range(self, ascii_only: bool) -> Ranges:

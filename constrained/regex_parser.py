@@ -204,7 +204,9 @@ class _Parser:
         self._flags = flags
 
     def _characters(self, ranges: Ranges) -> Syntax:
-        return Characters(folded(ranges) if self._flags.ignore_case else ranges)
+        if self._flags.ignore_case:
+            ranges = folded(ranges, self._flags.ascii)
+        return Characters(ranges)
 
     def _escape(self, position: int) -> Syntax:
         letter = self._text.next()

@@ -10,6 +10,7 @@ from functools import lru_cache
 from .regex_tree import Node, Ranges, alternate, byte_set, concat
 
 LAST = sys.maxunicode
+LAST_CASED = 0x1E943  # no letter above it has another case
 EVERY: Ranges = ((0, LAST),)
 ASCII_DIGITS: Ranges = ((0x30, 0x39),)
 ASCII_WORD: Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
@@ -68,15 +69,34 @@ def python_space() -> Ranges:
 
 
 @lru_cache(4096)
-def folded(ranges: Ranges) -> Ranges:
-    """The ranges with the other cases of their letters (simple case folding)."""
+def folded(ranges: Ranges, ascii_only: bool = False) -> Ranges:
+    """The ranges with the other cases of their letters, as Python's ``re`` sees them.
+
+    Closed: the inverse of a folded set is folded too.
+    """
+    limit = 0x80 if ascii_only else LAST + 1
     extra = []
-    for low, high in ranges:
-        for code in range(low, min(high, 0x1E943) + 1):
-            for other in {chr(code).lower(), chr(code).upper(), chr(code).casefold()}:
-                if len(other) == 1:
-                    extra.append((ord(other), ord(other)))
+    for whole in _case_groups():
+        group = [code for code in whole if code < limit]
+        if any(low <= code <= high for code in group for low, high in ranges):
+            extra += [(code, code) for code in group]
     return union(ranges, extra)
+
+
+@lru_cache(1)
+def _case_groups() -> tuple[tuple[int, ...], ...]:
+    """Code points that differ in case only, each group ascending."""
+    groups: dict[int, set[int]] = {}
+    first_of: dict[str, str] = {}  # the first character with that full case folding
+    for code in range(LAST_CASED + 1):
+        character = chr(code)
+        same = first_of.setdefault(character.casefold(), character)
+        for other in (character.lower()[0], character.upper(), same):
+            if other != character and len(other) == 1:
+                joined = {code, ord(other)}
+                joined |= groups.get(code, set()) | groups.get(ord(other), set())
+                groups.update(dict.fromkeys(joined, joined))
+    return tuple(sorted({tuple(sorted(group)) for group in groups.values()}))
 
 
 Sequence = tuple[tuple[int, int], ...]  # byte ranges of one encoded length

@@ -106,3 +106,12 @@ def test_what_cannot_be_followed_is_refused_with_its_position(pattern: str, posi
 def test_patterns_that_defeat_backtracking_are_harmless(pattern: str) -> None:
     language = regex_language(pattern, "python")
     assert not matches(language, b"a" * 200 + b"!\n")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?i:[^k])", "(?i:[a-s])", "(?i)i", "(?i)[^s]", "(?ai)[^k]", "(?i)ß"]
+)
+@pytest.mark.parametrize("text", "kKſsSiIİı\N{KELVIN SIGN}ßẞ")
+def test_case_is_ignored_as_re_does(pattern: str, text: str) -> None:
+    expected = re.fullmatch(pattern, text) is not None
+    assert matches(regex_language(pattern, "python"), text.encode()) == expected
