@@ -202,12 +202,14 @@ class TileAttention {
 
   void add_values(long block, long keys, const Element* probs, const float* rescales,
                   Partial& partial) {
-    long key_groups = (keys + Kind::PER_GROUP - 1) / Kind::PER_GROUP;
+    long used_groups = (keys + Kind::PER_GROUP - 1) / Kind::PER_GROUP;
+    long key_groups = round_up(used_groups, Kind::STEP);  // whatever later keys the block will have
     char* packed = scratch<char>(SCRATCH_VALUES, BLOCK * PANEL_ROW);
     f32x16* sums = scratch<f32x16>(SCRATCH_SUMS, rows_ * 2);
     auto weights = reinterpret_cast<const uint32_t*>(probs);
     for (long column = 0; column < width_; column += PANEL) {
       pack_values(Kind{}, cache_rows(layer_.v_cache, block), keys, column, layer_.head_dim, packed);
+      std::memset(packed + used_groups * PANEL_ROW, 0, (key_groups - used_groups) * PANEL_ROW);
       multiply_panel<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, packed, key_groups, sums);
       for (long r = 0; r < rows_; r++)
         for (int half = 0; half < 2; half++) {
