@@ -73,7 +73,8 @@ def detect_isa() -> Isa:
 
 def _system_allows_tiles() -> bool:
     """Ask Linux for the tile registers; a process that uses them without asking is killed."""
-    return ctypes.CDLL(None).syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0
+    status: int = ctypes.CDLL(None).syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    return status == 0
 
 
 def _processor_flags() -> frozenset[str]:
