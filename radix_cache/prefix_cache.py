@@ -17,6 +17,7 @@ tree's slots for its own, and moves its lock to the new node.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from .allocator import TokenAllocator
 from .eviction import EvictionQueue, eviction_policy
-from .radix_tree import TOKEN_BYTES, Int32Array, RadixTree, TokenIds, TreeNode
+from .radix_tree import TOKEN_BYTES, Int32Array, RadixTree, Span, TokenIds, TreeNode
 
 __all__ = ["CacheStats", "InsertResult", "MatchResult", "NoCache", "PrefixCache", "RadixCache"]
 
@@ -117,13 +118,20 @@ class RadixCache:
     Args:
         allocator: where evicted slots go; its page size is the tree's.
         eviction: name of the policy, see eviction.py.
+        on_evict: told what is evicted while its slots still hold it; a host tier keeps it.
     """
 
-    def __init__(self, allocator: TokenAllocator, eviction: str = "lru") -> None:
+    def __init__(
+        self,
+        allocator: TokenAllocator,
+        eviction: str = "lru",
+        on_evict: Callable[[list[Span]], None] | None = None,
+    ) -> None:
         self.page_size = allocator.page_size
         self.stats = CacheStats()
         self._allocator = allocator
         self._eviction = eviction
+        self._on_evict = on_evict
         self._start_empty()
 
     def _start_empty(self) -> None:
@@ -180,9 +188,12 @@ class RadixCache:
 
     def evict(self, num_tokens: int) -> int:
         freed: list[bytes] = []
+        spans: list[Span] = []
         missing = -(-num_tokens // self.page_size) * self.page_size
         while missing > 0 and (leaf := self._queue.pop()) is not None:
             keep = len(leaf) - missing
+            if self._on_evict is not None:
+                spans.append(self._tree.span(leaf, max(keep, 0)))
             if keep > 0:
                 freed.append(leaf.slots[keep * TOKEN_BYTES :])
                 self._tree.truncate(leaf, keep)
@@ -191,6 +202,8 @@ class RadixCache:
             freed.append(leaf.slots)
             self._tree.remove(leaf)
             missing = -keep
+        if self._on_evict is not None and spans:
+            self._on_evict(spans)
         slots = np.frombuffer(b"".join(freed), dtype=np.int32)
         self._allocator.free(slots)
         self.stats.evicted_tokens += len(slots)
@@ -204,8 +217,15 @@ class RadixCache:
 
     def reset(self) -> None:
         assert self.protected_size == 0, f"reset with {self.protected_size} tokens locked"
-        self.evict(self.total_size)
+        held = b"".join(node.slots for node in self._tree.nodes())
+        self._allocator.free(np.frombuffer(held, dtype=np.int32))
         self._start_empty()
+
+    def spans(self) -> Iterator[Span]:
+        """Every cached sequence that is no prefix of another, the one used last first."""
+        leaves = [node for node in self._tree.nodes() if not node.children]
+        for leaf in sorted(leaves, key=lambda node: -node.last_access):
+            yield self._tree.span(leaf)._replace(start=0)
 
     def check_integrity(self) -> None:
         self._tree.check_integrity()

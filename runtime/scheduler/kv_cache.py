@@ -6,10 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.host_tier import HostTier, KVLoad
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool
-from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache
+from sglang_lang.radix_cache.prefix_cache import (
+    MatchResult,
+    NoCache,
+    PrefixCache,
+    RadixCache,
+)
 
 from .req import Req
+
+SAVE_SECONDS = 5.0  # for saving what is cached when the process ends
 
 
 class KVCache:
@@ -20,11 +28,16 @@ class KVCache:
     """
 
     def __init__(
-        self, allocator: TokenAllocator, req_pool: ReqToTokenPool, prefix_cache: PrefixCache
+        self,
+        allocator: TokenAllocator,
+        req_pool: ReqToTokenPool,
+        prefix_cache: PrefixCache,
+        tier: HostTier | None = None,
     ) -> None:
         self.allocator = allocator
         self.req_pool = req_pool
         self.prefix_cache = prefix_cache
+        self.tier = tier
         self.page_size = allocator.page_size
         self.shares = not isinstance(prefix_cache, NoCache)
 
@@ -43,7 +56,24 @@ class KVCache:
         page = self.page_size
         return sum(-(-req.alloc_len // page) * page - req.cached_len for req in running)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether evicted KV is being read for a waiting request."""
+        return self.tier is not None and self.tier.is_loading
+
     # ------------------------------------------------------------------ a request's life
+
+    def is_ready(self, req: Req) -> bool:
+        """Whether a waiting request may be admitted now: what the tier holds of it has been read.
+
+        Asks for it the first time.
+        """
+        if self.tier is None:
+            return True
+        if req.tier_load is None:
+            tokens = self._usable_prefix(req)
+            req.tier_load = self.tier.load(tokens, req.request.extra_key, self.cached_len(req))
+        return req.tier_load is not None and req.tier_load.done
 
     def admit(self, req: Req) -> bool:
         """Give the request a row of the table that starts with its longest cached prefix.
@@ -55,6 +85,9 @@ class KVCache:
             return False
         match = self.prefix_cache.match_prefix(self._usable_prefix(req), req.request.extra_key)
         self.prefix_cache.inc_lock_ref(match.node)
+        load, req.tier_load = req.tier_load, None
+        if load is not None and load.start <= len(match.slots) < load.end:
+            match = self._bring_back(req, match, load)
         prefix_len = len(match.slots)
         req.pool_idx, req.node = pool_idx, match.node
         req.cached_len = req.kv_len = req.alloc_len = prefix_len
@@ -69,7 +102,11 @@ class KVCache:
         if missing <= 0:
             return True
         assert req.pool_idx is not None
-        slots = self._alloc(req, missing)
+        last_slot = None
+        if req.alloc_len:
+            last = req.alloc_len - 1
+            last_slot = int(self.req_pool.slots(req.pool_idx, last, req.alloc_len)[0])
+        slots = self._alloc(last_slot, req.alloc_len, missing)
         if slots is None:
             return False
         self.req_pool.write(req.pool_idx, req.alloc_len, slots)
@@ -138,18 +175,48 @@ class KVCache:
         req.pool_idx, req.node = None, None
         req.kv_len = req.cached_len = req.alloc_len = 0
 
+    def reset(self) -> None:
+        """Forget all cached KV; no request may be running."""
+        self.prefix_cache.reset()
+        if self.tier is not None:
+            self.tier.clear()
+
+    def close(self, save: bool) -> None:
+        """Let go of the tier's files; ``save`` puts all cached KV there first, for a restart."""
+        if self.tier is None:
+            return
+        if save and self.tier.store.persistent and isinstance(self.prefix_cache, RadixCache):
+            self.tier.save_all(self.prefix_cache.spans(), SAVE_SECONDS)
+        self.tier.close()
+
     # ------------------------------------------------------------------ parts
+
+    def _bring_back(self, req: Req, match: MatchResult, load: KVLoad) -> MatchResult:
+        """Extend a locked match with what was evicted; the lock moves to the longer one."""
+        cache, tier = self.prefix_cache, self.tier
+        assert tier is not None
+        start = len(match.slots)
+        fresh = self._alloc(int(match.slots[-1]) if start else None, start, load.end - start)
+        if fresh is None:
+            return match
+        tier.restore(load, start, fresh)
+        slots = np.concatenate((match.slots, fresh))
+        tokens, request = req.token_array(load.end), req.request
+        held = cache.insert(tokens, slots, request.extra_key, request.priority)
+        assert held.prefix_len == start, f"{held.prefix_len} tokens were cached, not {start}"
+        cache.inc_lock_ref(held.node)
+        cache.dec_lock_ref(match.node)
+        return MatchResult(slots, held.node)
 
     def _usable_prefix(self, req: Req) -> npt.NDArray[np.int32]:
         return req.token_array(req.longest_usable_prefix)
 
-    def _alloc(self, req: Req, count: int) -> npt.NDArray[np.int32] | None:
-        last_slot = None
-        if req.alloc_len:
-            assert req.pool_idx is not None
-            last_slot = int(self.req_pool.slots(req.pool_idx, req.alloc_len - 1, req.alloc_len)[0])
-        slots = self.allocator.alloc_extend(last_slot, req.alloc_len, count)
+    def _alloc(
+        self, last_slot: int | None, prefix_len: int, count: int
+    ) -> npt.NDArray[np.int32] | None:
+        """``TokenAllocator.alloc_extend``, evicting what it takes."""
+        slots = self.allocator.alloc_extend(last_slot, prefix_len, count)
         if slots is None:
             self.prefix_cache.evict(count + self.page_size - self.allocator.available())
-            slots = self.allocator.alloc_extend(last_slot, req.alloc_len, count)
+            slots = self.allocator.alloc_extend(last_slot, prefix_len, count)
         return slots

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_MS = 1000
 COMPILING_WAIT_MS = 2
+LOADING_WAIT_MS = 1
 
 
 class Runner(Protocol):
@@ -131,6 +132,7 @@ class Scheduler:
                 self.step()
         finally:
             self._flush()
+            self.kv.close(save=self._stopping)
             self._runner.close()
             self._grammars.close()
             self._port.close()
@@ -214,8 +216,10 @@ class Scheduler:
 
     def _patience_ms(self) -> int:
         """How long the loop may wait for a message: not at all while there is work."""
-        if self._in_flight is not None or self.queues.running or self.queues.waiting:
+        if self._in_flight is not None or self.queues.running:
             return 0
+        if self.queues.waiting:
+            return LOADING_WAIT_MS if self.kv.is_loading else 0
         return COMPILING_WAIT_MS if len(self._grammars) else IDLE_WAIT_MS
 
     def _add(self, request: GenerateRequest) -> None:
@@ -327,7 +331,7 @@ class Scheduler:
         if self.queues.running or self.queues.waiting or len(self._grammars):
             return False, "requests are running: the cache can only be flushed when none is"
         self._collect()
-        self.kv.prefix_cache.reset()
+        self.kv.reset()
         return True, ""
 
     def snapshot(self) -> dict[str, object]:
