@@ -26,6 +26,7 @@ import numpy as np
 from .allocator import TokenAllocator
 from .eviction import EvictionQueue, eviction_policy
 from .radix_tree import TOKEN_BYTES, Int32Array, RadixTree, Span, TokenIds, TreeNode
+from .snapshot import TreeSnapshot, take_snapshot
 
 __all__ = ["CacheStats", "InsertResult", "MatchResult", "NoCache", "PrefixCache", "RadixCache"]
 
@@ -38,6 +39,11 @@ class MatchResult(NamedTuple):
 class InsertResult(NamedTuple):
     prefix_len: int  # tokens that the cache had before, for which it did not take the slots
     node: TreeNode
+
+
+class _Pin(NamedTuple):
+    node: TreeNode
+    num_tokens: int
 
 
 @dataclass(slots=True)
@@ -71,6 +77,9 @@ class PrefixCache(Protocol):
     @property
     def protected_size(self) -> int: ...
 
+    @property
+    def num_nodes(self) -> int: ...
+
     def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
         """How much of a sequence is cached, for ordering a queue: counts as no use of it."""
         ...
@@ -97,14 +106,38 @@ class PrefixCache(Protocol):
         """Free at least this many tokens into the allocator; returns how many it could."""
         ...
 
+    def path_slots(self, node: TreeNode) -> Int32Array:
+        """The slots of the sequence that ends with ``node``; counts as no use of it."""
+        ...
+
     def inc_lock_ref(self, node: TreeNode) -> None:
         """Keep the path to ``node`` until the matching ``dec_lock_ref``."""
         ...
 
     def dec_lock_ref(self, node: TreeNode) -> None: ...
 
+    def pin(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        """Keep the longest cached prefix until ``unpin`` or ``reset``; returns its length.
+
+        Pinning the same tokens again extends the pin to what is cached by then.
+        """
+        ...
+
+    def unpin(self, token_ids: TokenIds, extra_key: str | None = None) -> bool:
+        """Take a ``pin`` of the same tokens back; False if there is none."""
+        ...
+
+    @property
+    def pinned_size(self) -> int:
+        """Tokens pinned; those under several pins count for each."""
+        ...
+
     def reset(self) -> None:
-        """Forget everything and free its slots. No lock may be held."""
+        """Forget everything, pins too, and free its slots. No lock may be held."""
+        ...
+
+    def snapshot(self, most_nodes: int, most_children: int) -> TreeSnapshot:
+        """The top of the tree, for drawing; see snapshot.py."""
         ...
 
     def check_integrity(self) -> None:
@@ -137,6 +170,8 @@ class RadixCache:
     def _start_empty(self) -> None:
         self._queue = EvictionQueue(eviction_policy(self._eviction))
         self._tree = RadixTree(self.page_size, on_evictable=self._queue.push)
+        self._pins: dict[tuple[str | None, bytes], _Pin] = {}
+        self.pinned_size = 0
 
     @property
     def total_size(self) -> int:
@@ -209,17 +244,46 @@ class RadixCache:
         self.stats.evicted_tokens += len(slots)
         return len(slots)
 
+    def path_slots(self, node: TreeNode) -> Int32Array:
+        return np.frombuffer(self._tree.span(node).slots, dtype=np.int32)
+
     def inc_lock_ref(self, node: TreeNode) -> None:
         self._tree.lock(node)
 
     def dec_lock_ref(self, node: TreeNode) -> None:
         self._tree.unlock(node)
 
+    def pin(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        key = self._tree.key_of(token_ids)
+        slots, node = self._tree.match(key, extra_key)
+        self._tree.lock(node)
+        self._unpin(extra_key, key)
+        num_tokens = len(slots) // TOKEN_BYTES
+        self._pins[extra_key, key] = _Pin(node, num_tokens)
+        self.pinned_size += num_tokens
+        return num_tokens
+
+    def unpin(self, token_ids: TokenIds, extra_key: str | None = None) -> bool:
+        return self._unpin(extra_key, self._tree.key_of(token_ids))
+
+    def _unpin(self, extra_key: str | None, key: bytes) -> bool:
+        pin = self._pins.pop((extra_key, key), None)
+        if pin is None:
+            return False
+        self.pinned_size -= pin.num_tokens
+        self._tree.unlock(pin.node)
+        return True
+
     def reset(self) -> None:
+        for extra_key, key in list(self._pins):
+            self._unpin(extra_key, key)
         assert self.protected_size == 0, f"reset with {self.protected_size} tokens locked"
         held = b"".join(node.slots for node in self._tree.nodes())
         self._allocator.free(np.frombuffer(held, dtype=np.int32))
         self._start_empty()
+
+    def snapshot(self, most_nodes: int, most_children: int) -> TreeSnapshot:
+        return take_snapshot(self._tree, self._queue.policy, most_nodes, most_children)
 
     def spans(self) -> Iterator[Span]:
         """Every cached sequence that is no prefix of another, the one used last first."""
@@ -246,7 +310,8 @@ class NoCache:
     def __init__(self, page_size: int = 1) -> None:
         self.page_size = page_size
         self.stats = CacheStats()
-        self.total_size = self.evictable_size = self.protected_size = 0
+        self.total_size = self.evictable_size = self.protected_size = self.pinned_size = 0
+        self.num_nodes = 0
         self._root = TreeNode(None, b"", b"", b"")
 
     def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
@@ -269,6 +334,15 @@ class NoCache:
     def evict(self, num_tokens: int) -> int:
         return 0
 
+    def path_slots(self, node: TreeNode) -> Int32Array:
+        return np.empty(0, dtype=np.int32)
+
+    def pin(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        return 0
+
+    def unpin(self, token_ids: TokenIds, extra_key: str | None = None) -> bool:
+        return False
+
     def inc_lock_ref(self, node: TreeNode) -> None:
         pass
 
@@ -277,6 +351,9 @@ class NoCache:
 
     def reset(self) -> None:
         pass
+
+    def snapshot(self, most_nodes: int, most_children: int) -> TreeSnapshot:
+        return TreeSnapshot(self.page_size, 0, 0, 0, 0, [])
 
     def check_integrity(self) -> None:
         pass

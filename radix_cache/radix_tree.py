@@ -213,7 +213,7 @@ class RadixTree:
             top, node = node, node.parent
         key = b"".join(reversed(keys))
         start = len(key) // TOKEN_BYTES - len(lowest) + keep
-        return Span(self._namespace(top), key, b"".join(reversed(slots)), start)
+        return Span(self.namespace(top), key, b"".join(reversed(slots)), start)
 
     def holds(self, node: TreeNode) -> bool:
         return node.parent is not None or node is self.root
@@ -276,7 +276,7 @@ class RadixTree:
             return page
         return page + b":" + extra_key.encode("utf-8", "surrogatepass")
 
-    def _namespace(self, top: TreeNode) -> str | None:
+    def namespace(self, top: TreeNode) -> str | None:
         """The ``extra_key`` that ``_edge`` put into the name of a child of the root."""
         name = top.edge[self._page_bytes :]
         return name[1:].decode("utf-8", "surrogatepass") if name else None

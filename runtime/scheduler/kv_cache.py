@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +19,7 @@ from sglang_lang.radix_cache.prefix_cache import (
 
 from .req import Req
 
+MOST_CHILDREN = 16  # of a node in a drawing of the tree
 SAVE_SECONDS = 5.0  # for saving what is cached when the process ends
 
 
@@ -60,6 +63,29 @@ class KVCache:
     def is_loading(self) -> bool:
         """Whether evicted KV is being read for a waiting request."""
         return self.tier is not None and self.tier.is_loading
+
+    def counters(self) -> dict[str, object]:
+        """What the cache and its tier have done so far."""
+        stats = self.prefix_cache.stats
+        counters: dict[str, object] = {
+            "cache_hit_rate": stats.hit_rate,
+            "cache_lookups": stats.lookups,
+            "cache_lookup_tokens": stats.lookup_tokens,
+            "cache_hit_tokens": stats.hit_tokens,
+            "evicted_tokens": stats.evicted_tokens,
+            "num_cached_nodes": self.prefix_cache.num_nodes,
+        }
+        if self.tier is not None:
+            counters |= {
+                f"kv_tier_{name}": value for name, value in asdict(self.tier.stats).items()
+            }
+            counters["kv_tier_bytes"] = self.tier.store.total_bytes
+            counters["kv_tier_capacity_bytes"] = self.tier.store.capacity
+        return counters
+
+    def tree(self, most_nodes: int) -> dict[str, object]:
+        """The top of the radix tree, for drawing."""
+        return asdict(self.prefix_cache.snapshot(most_nodes, MOST_CHILDREN))
 
     # ------------------------------------------------------------------ a request's life
 
@@ -154,8 +180,8 @@ class KVCache:
         self.prefix_cache.inc_lock_ref(held.node)
         self.prefix_cache.dec_lock_ref(req.node)
         if held.prefix_len > req.cached_len:
-            match = self.prefix_cache.match_prefix(tokens, extra_key=req.request.extra_key)
-            self.req_pool.write(req.pool_idx, 0, match.slots[: held.prefix_len])
+            shared = self.prefix_cache.path_slots(held.node)[: held.prefix_len]
+            self.req_pool.write(req.pool_idx, 0, shared)
             self.allocator.free(slots[req.cached_len : held.prefix_len])
         req.node = held.node
         req.cached_len = end
@@ -174,6 +200,20 @@ class KVCache:
         self.req_pool.free(req.pool_idx)
         req.pool_idx, req.node = None, None
         req.kv_len = req.cached_len = req.alloc_len = 0
+
+    # ------------------------------------------------------------------ all requests
+
+    def pin(self, tokens: list[int], extra_key: str | None) -> int | None:
+        """Keep the cached prefix of ``tokens``, and return its length.
+
+        None, and nothing is pinned, if a request of full length would then no longer fit.
+        """
+        cache, page = self.prefix_cache, self.page_size
+        longest = self.req_pool.max_context_len + page
+        wanted = cache.pinned_size + cache.prefix_len(tokens, extra_key)
+        if wanted + longest > self.allocator.capacity:
+            return None
+        return cache.pin(tokens, extra_key)
 
     def reset(self) -> None:
         """Forget all cached KV; no request may be running."""
@@ -200,6 +240,7 @@ class KVCache:
         if fresh is None:
             return match
         tier.restore(load, start, fresh)
+        cache.stats.hit_tokens += len(fresh)
         slots = np.concatenate((match.slots, fresh))
         tokens, request = req.token_array(load.end), req.request
         held = cache.insert(tokens, slots, request.extra_key, request.priority)

@@ -320,11 +320,21 @@ class Scheduler:
 
     def _control(self, request: ControlRequest) -> None:
         ok, message = True, ""
-        if request.action == "flush_cache":
-            ok, message = self._flush_cache()
-        elif request.action == "shutdown":
-            self._stopping = True
-        data = self.snapshot() if request.action == "stats" else {}
+        data: dict[str, object] = {}
+        match request.action:
+            case "flush_cache":
+                ok, message = self._flush_cache()
+            case "shutdown":
+                self._stopping = True
+            case "stats":
+                data = self.snapshot()
+            case "radix_tree":
+                data = self.kv.tree(request.most_nodes)
+            case "pin_prefix":
+                pinned = self.kv.pin(request.input_ids, request.extra_key)
+                ok, data = pinned is not None, {"pinned_tokens": pinned}
+            case "unpin_prefix":
+                ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
         self._replies.append(ControlReply(id=request.id, ok=ok, message=message, data=data))
 
     def _flush_cache(self) -> tuple[bool, str]:
@@ -348,7 +358,7 @@ class Scheduler:
             "num_free_slots": self.kv.allocator.available(),
             "num_cached_tokens": cache.total_size,
             "new_token_ratio": self._planner.new_token_ratio.value,
-            "cache_hit_rate": cache.stats.hit_rate,
-            "evicted_tokens": cache.stats.evicted_tokens,
+            "num_pinned_tokens": cache.pinned_size,
+            **self.kv.counters(),
             **self.stats.snapshot(),
         }
