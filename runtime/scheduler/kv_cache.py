@@ -85,7 +85,8 @@ class KVCache:
 
     def tree(self, most_nodes: int) -> dict[str, object]:
         """The top of the radix tree, for drawing."""
-        return asdict(self.prefix_cache.snapshot(most_nodes, MOST_CHILDREN))
+        snapshot = asdict(self.prefix_cache.snapshot(most_nodes, MOST_CHILDREN))
+        return {**snapshot, "stats": self.counters()}
 
     # ------------------------------------------------------------------ a request's life
 
