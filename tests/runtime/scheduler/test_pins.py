@@ -25,7 +25,7 @@ def control(scheduler: ToyScheduler, action: Action, tokens: list[int]) -> Contr
 def test_pins_come_and_go_in_a_storm(page_size: int) -> None:
     rng = random.Random(3)
     stems = [[rng.randrange(256) for _ in range(80)] for _ in range(6)]
-    toy = Toy(page_size=page_size, slots=448, context_len=192, tier=MemoryStore(1 << 20))
+    toy = Toy(page_size=page_size, slots=352, context_len=192, tier=MemoryStore(1 << 20))
     scheduler = toy.build()
     work: dict[str, list[int]] = {}
     answers: dict[Action, list[bool]] = {"pin_prefix": [], "unpin_prefix": []}
