@@ -7,14 +7,12 @@ reader then gets its value or the error, so none can wait for ever.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
-from .backends.base import BaseBackend, Completion, Prompt
+from .backends.base import BaseBackend, Completion
 from .backends.hosted import HostedBackend
 from .background import background_loop, spawn
 from .changes import Changes
@@ -34,48 +32,11 @@ from .ir import (
     SglVarScopeEnd,
     convert,
 )
+from .place import failure, program_line
 from .reasoning import split_reasoning
 from .speculation import Speculation
 from .transcript import Transcript
-
-PACKAGE = __name__.partition(".")[0]
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a run cost, as its backend counted."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    forced_tokens: int = 0
-    saved_calls: int = 0  # values that the model had written ahead
-
-    def count(self, meta: dict[str, Any]) -> None:
-        self.calls += meta.get("calls", 1)
-        self.prompt_tokens += meta.get("prompt_tokens") or 0
-        self.cached_tokens += meta.get("cached_tokens") or 0
-        self.completion_tokens += meta.get("completion_tokens") or 0
-        self.forced_tokens += meta.get("forced_tokens") or 0
-        self.saved_calls += meta.get("saved_calls") or 0
-
-    def add(self, other: Usage) -> None:
-        self.calls += other.calls
-        self.prompt_tokens += other.prompt_tokens
-        self.cached_tokens += other.cached_tokens
-        self.completion_tokens += other.completion_tokens
-        self.forced_tokens += other.forced_tokens
-        self.saved_calls += other.saved_calls
-
-
-@dataclass(slots=True)
-class Variable:
-    """A value that some expression will give."""
-
-    value: Future[Any] = field(default_factory=Future)
-    meta_info: Any = None
-    partial: str = ""  # while it streams
+from .variables import Usage, Variable
 
 
 class StreamExecutor:
@@ -138,7 +99,7 @@ class StreamExecutor:
                 raise self.error
             if self.ended:
                 raise ProgramError("the program has ended; nothing can be added to it")
-            self._declare(expression)
+            self.declare(expression)
             self._put(expression, program_line())
 
     def mark(self) -> Future[None]:
@@ -173,6 +134,28 @@ class StreamExecutor:
             member.fail(ProgramError("the program was cancelled"))
             member._task.cancel()
 
+    def forked(self, size: int) -> list[StreamExecutor]:
+        """Programs that go on from what this one has done so far."""
+        children = [
+            StreamExecutor(
+                self.backend,
+                self.options,
+                self.stream,
+                self.transcript.copy(),
+                dict(self.variables),
+                self.num_api_spec_tokens,
+            )
+            for _ in range(size)
+        ]
+        self.children += children
+        return children
+
+    def absorb(self, child: StreamExecutor) -> None:
+        """End a fork that is joined; what it cost is this program's cost."""
+        child.end()
+        self.children.remove(child)
+        self.usage.add(child.usage)
+
     def family(self) -> Iterator[StreamExecutor]:
         """This program and its forks that are not joined, and theirs."""
         yield self
@@ -197,11 +180,12 @@ class StreamExecutor:
             variable.value.set_result(value)
         self.changes.notify()
 
-    def _declare(self, expression: SglExpr) -> None:
+    def declare(self, expression: SglExpr) -> None:
+        """The expression's variables exist from now on, without a value yet."""
         if isinstance(expression, SglSeparateReasoning):
             parts = expression.expression
             for part in parts if isinstance(parts, SglExprList) else [parts]:
-                self._declare(part)
+                self.declare(part)
                 name = getattr(part, "name", None)
                 if name is not None:
                     self.variables[f"{name}_reasoning_content"] = Variable()
@@ -224,7 +208,7 @@ class StreamExecutor:
                     with self._promises:
                         self._settle(item)
                     continue
-                await self._execute(item)
+                await self.execute(item)
                 if self.stream:
                     await self.transcript.render()
                 self.changes.notify()
@@ -232,10 +216,7 @@ class StreamExecutor:
             self.fail(ProgramError("the program was cancelled"))
             raise
         except Exception as error:
-            place = f"\n  in {line}" if line else ""
-            failure = ProgramError(f"{type(error).__name__}: {error}{place}")
-            failure.__cause__ = error
-            self.fail(failure)
+            self.fail(failure(error, line))
         finally:
             with self._promises:
                 self._closed = True
@@ -263,7 +244,8 @@ class StreamExecutor:
             else:
                 mark.set_result(None)
 
-    async def _execute(self, expression: SglExpr) -> None:
+    async def execute(self, expression: SglExpr) -> None:
+        """Do one thing of the program, now."""
         transcript = self.transcript
         if self._speculation is not None:
             self._speculation.follow(expression)
@@ -279,7 +261,7 @@ class StreamExecutor:
             case SglRoleEnd():
                 transcript.end(expression.role)
             case SglMedia():
-                transcript.media.append(expression)
+                transcript.show(expression)
             case SglVarScopeBegin():
                 self._scopes[expression.name] = len(await transcript.render())
             case SglVarScopeEnd():
@@ -290,25 +272,38 @@ class StreamExecutor:
             case _:
                 raise TypeError(f"a program cannot run {expression!r}")
 
+    @property
+    def writes_ahead(self) -> bool:
+        """Whether one generation may serve those after it."""
+        return self._speculation is not None
+
+    def options_of(self, expression: SglGen) -> GenOptions:
+        return expression.options.over(self.options)
+
     async def _generate(self, expression: SglGen) -> None:
-        options = expression.options.over(self.options)
-        prompt = await self.transcript.prompt()
+        options = self.options_of(expression)
         if self.stream and (options.n or 1) == 1:
             completions = [await self._follow(expression, options)]
         else:
-            completions = await self._ask(prompt, options)
+            completions = await self._ask(options)
             await self.transcript.add(completions[0].text)
+        self.take(expression, completions)
+
+    def take(self, expression: SglGen, completions: list[Completion]) -> None:
+        """Count what was generated, and give it to the expression's variable."""
         for completion in completions:
             self.usage.count(completion.meta_info)
         if expression.name is not None:
-            values = [convert(completion.text, options.dtype) for completion in completions]
+            dtype = self.options_of(expression).dtype
+            values = [convert(completion.text, dtype) for completion in completions]
             metas = [completion.meta_info for completion in completions]
             single = len(completions) == 1
             self.set_variable(
                 expression.name, values[0] if single else values, metas[0] if single else metas
             )
 
-    async def _ask(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
+    async def _ask(self, options: GenOptions) -> list[Completion]:
+        prompt = await self.transcript.prompt()
         if self._speculation is not None:
             foreseen = await self._speculation.generate(prompt, options)
             if foreseen is not None:
@@ -343,21 +338,12 @@ class StreamExecutor:
     async def _separate(self, expression: SglSeparateReasoning) -> None:
         inner = expression.expression
         for part in inner if isinstance(inner, SglExprList) else [inner]:
-            before = self.transcript.content
-            await self._execute(part)
+            start = self.transcript.mark()
+            await self.execute(part)
             if isinstance(part, SglGen | SglSelect) and part.name is not None:
-                generated = self.transcript.content[len(before) :]
+                generated = self.transcript.cut(start)
                 thoughts, answer = split_reasoning(generated, expression.model_type)
                 meta = self.variables[part.name].meta_info
-                self.transcript.replace_content(before + answer)
+                await self.transcript.add(answer)
                 self.set_variable(part.name, answer, meta)
                 self.set_variable(f"{part.name}_reasoning_content", thoughts)
-
-
-def program_line() -> str:
-    """Where the program is: the nearest frame outside of this package."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(PACKAGE):
-        frame = frame.f_back
-    code = frame.f_code
-    return f"{code.co_name} ({code.co_filename}:{frame.f_lineno})"

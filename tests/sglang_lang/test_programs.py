@@ -447,25 +447,6 @@ def test_mistakes_in_gen_are_told_at_once() -> None:
         program.run(backend=ScriptedBackend())
 
 
-def test_trace_gives_the_graph_and_its_picture() -> None:
-    @sgl.function
-    def program(s: sgl.ProgramState, topic: str) -> None:
-        s += "About " + topic
-        forks = s.fork(2)
-        forks += sgl.gen("x")
-        forks.join()
-        if s["x"]:
-            s += "never traced"
-
-    graph = program.trace()
-    kinds = [node.kind for node in graph.nodes]
-    assert kinds == ["text", "value", "fork", "gen", "gen", "join"]
-    assert graph.nodes[-1].parents == [3, 4]
-    assert not graph.is_complete
-    picture = graph.to_mermaid()
-    assert "n2 --> n3" in picture and "n2 --> n4" in picture and "-.-> more" in picture
-
-
 def test_programs_without_a_backend_say_what_to_do() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
