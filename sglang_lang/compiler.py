@@ -125,6 +125,8 @@ class GraphRun:
             for part in appended(role, [child.transcript for child in children]):
                 await parent.execute(part)
         for child in children:
+            for member in child.family():
+                member.close()
             parent.absorb(child)
 
     async def _generate(self, wave: Wave) -> None:

@@ -118,15 +118,19 @@ class StreamExecutor:
         self.mark().result()
 
     def end(self) -> None:
-        """Finish what is submitted, then take nothing more."""
+        """Finish what is submitted, here and in the forks, then take nothing more."""
         if not self.ended:
             mark = self.mark()
-            self.ended = True
-            self._put(None, "")
+            self.close()
             mark.exception()
-            self.changes.notify()
         for child in self.children:
             child.end()
+
+    def close(self) -> None:
+        """Take nothing more; waits for nothing."""
+        self.ended = True
+        self._put(None, "")
+        self.changes.notify()
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""
@@ -151,10 +155,10 @@ class StreamExecutor:
         return children
 
     def absorb(self, child: StreamExecutor) -> None:
-        """End a fork that is joined; what it cost is this program's cost."""
-        child.end()
+        """A fork has ended and is joined; what it cost is this program's cost."""
         self.children.remove(child)
-        self.usage.add(child.usage)
+        for member in child.family():
+            self.usage.add(member.usage)
 
     def family(self) -> Iterator[StreamExecutor]:
         """This program and its forks that are not joined, and theirs."""

@@ -249,6 +249,11 @@ class ProgramStateGroup:
     def __getitem__(self, index: int) -> ProgramState:
         return self.states[index]
 
+    def __setitem__(self, index: int, state: ProgramState) -> None:
+        """For ``forks[i] += ...``, which gives back the same state."""
+        if state is not self.states[index]:
+            raise TypeError("a fork cannot be replaced, only added to")
+
     def __iter__(self) -> Iterator[ProgramState]:
         return iter(self.states)
 
@@ -296,4 +301,5 @@ class ProgramStateGroup:
                 executor.submit(SglExprList(list(parts)))
         finally:
             for child in children:
+                child.end()
                 executor.absorb(child)

@@ -224,6 +224,11 @@ class TracerGroup:
     def __getitem__(self, index: int) -> TracerState:
         return self.states[index]
 
+    def __setitem__(self, index: int, state: TracerState) -> None:
+        """For ``forks[i] += ...``, which gives back the same state."""
+        if state is not self.states[index]:
+            raise TypeError("a fork cannot be replaced, only added to")
+
     def __iter__(self) -> Iterator[TracerState]:
         return iter(self.states)
 

@@ -280,19 +280,6 @@ def test_run_batch_keeps_the_order_and_can_be_a_generator(capsys: Any) -> None:
     assert "500/500" in capsys.readouterr().err
 
 
-def test_run_batch_warms_the_constant_prefix() -> None:
-    prefix = "Instructions that every run begins with, long enough to be worth a request. "
-
-    @sgl.function
-    def program(s: sgl.ProgramState, word: str) -> None:
-        s += prefix
-        s += word + sgl.gen("x")
-
-    backend = ScriptedBackend()
-    program.run_batch([{"word": "a"}, {"word": "b"}], backend=backend)
-    assert backend.warmed == [prefix]
-
-
 def test_streams_give_the_text_and_one_variable_in_pieces() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
