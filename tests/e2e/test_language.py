@@ -121,10 +121,15 @@ def test_join_goes_on_in_the_open_turn_of_a_chat(engine: sgl.Engine) -> None:
 # --------------------------------------------------------------------------- select
 
 
-def reference_logprobs(engine: sgl.Engine, prompt: str, choice: str) -> list[float]:
+def reference_logprobs(
+    engine: sgl.Engine, prompt: str, choice: str, others: list[str]
+) -> list[float]:
     """Of the tokens after the longest common prefix, from one plain request over the whole."""
     tokenizer = engine.get_tokenizer()
     before, whole = tokenizer.encode(prompt), tokenizer.encode(prompt + choice)
+    if any(before[:1] != tokenizer.encode(prompt + one)[:1] for one in others):
+        assert tokenizer.bos_token_id is not None  # all are scored as a document's beginning
+        before, whole = [tokenizer.bos_token_id, *before], [tokenizer.bos_token_id, *whole]
     same = 0
     while same < min(len(before), len(whole)) and before[same] == whole[same]:
         same += 1
@@ -132,7 +137,7 @@ def reference_logprobs(engine: sgl.Engine, prompt: str, choice: str) -> list[flo
         input_ids=whole,
         sampling_params={"max_new_tokens": 0},
         return_logprob=True,
-        logprob_start_len=max(same, 1),
+        logprob_start_len=same,
     )
     return [entry[0] for entry in answer["meta_info"]["input_token_logprobs"]]
 
@@ -145,7 +150,9 @@ def reference_logprobs(engine: sgl.Engine, prompt: str, choice: str) -> list[flo
         ("The colour of the sky is bl", ["ue", "ack", "oom"]),  # so does half a word
         ("a b b", [" b", " c"]),  # a repeated token; upstream fails on these
         ("line\n\n", ["\n", "next"]),
-        ("x", ["y", "yy"]),  # a prompt of one token
+        ("x", [" y", "yyz"]),  # a prompt of one token
+        ("x", ["ml"]),  # which may be gone in the whole text
+        ("", ["Paris", "London"]),
     ],
 )
 @pytest.mark.parametrize(
@@ -166,7 +173,7 @@ def test_choices_are_scored_on_the_tokens_of_the_whole_text(
 
     state = program.run(backend=engine)
     meta = state.get_meta_info("x")
-    expected = [reference_logprobs(engine, prompt, choice) for choice in choices]
+    expected = [reference_logprobs(engine, prompt, choice, choices) for choice in choices]
     for entries, logprobs in zip(meta["input_token_logprobs"], expected, strict=True):
         assert [entry[0] for entry in entries] == pytest.approx(logprobs, abs=1e-3)
     means = [math.fsum(row) / len(row) for row in expected]
