@@ -36,6 +36,11 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def watch(future: Future[T]) -> T:
+    """A future's result; who is cancelled while he waits takes it from nobody else."""
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
 async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """All results in their order; the first failure cancels the others and is raised."""
     if len(works) == 1:

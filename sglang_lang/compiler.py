@@ -110,6 +110,7 @@ class GraphRun:
             case SglValue():
                 await executor.execute(as_expression(self.resolved(node.operation)))
             case SglExpr():
+                executor.declare(node.operation)
                 await executor.execute(node.operation)
                 self._remember(node, generated_names(node.operation))
 

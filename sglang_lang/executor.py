@@ -7,7 +7,6 @@ reader then gets its value or the error, so none can wait for ever.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -16,7 +15,8 @@ from .backends.base import BaseBackend, Completion
 from .backends.hosted import HostedBackend
 from .background import background_loop, spawn
 from .changes import Changes
-from .errors import ProgramError, UnknownVariableError
+from .choices import ChoicesDecision
+from .errors import ProgramError
 from .ir import (
     GenOptions,
     SglConstantText,
@@ -33,6 +33,7 @@ from .ir import (
     convert,
 )
 from .place import failure, program_line
+from .promises import Promises
 from .reasoning import split_reasoning
 from .speculation import Speculation
 from .transcript import Transcript
@@ -65,7 +66,7 @@ class StreamExecutor:
         self.options = options
         self.stream = stream
         self.transcript = transcript or Transcript(backend)
-        self.variables = variables or {}
+        self.promises = Promises(variables or {})
         self.usage = Usage()
         self.num_api_spec_tokens = num_api_spec_tokens
         self._speculation: Speculation | None = None
@@ -73,18 +74,24 @@ class StreamExecutor:
             self._speculation = Speculation(backend, num_api_spec_tokens, self.usage.count)
         self.changes = Changes()
         self.children: list[StreamExecutor] = []  # forks that are not joined yet
-        self.error: ProgramError | None = None
         self.ended = False
         self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
         self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
-        self._waiting: set[Future[None]] = set()
-        self._closed = False  # the worker has taken its last item
-        # Held while something is promised (a variable, a mark) or all promises are broken, so
-        # that none is made after the failure that would have broken it.
-        self._promises = threading.Lock()
         self._loop = background_loop()
         self._task = spawn(self._work())
+
+    @property
+    def variables(self) -> dict[str, Variable]:
+        return self.promises.variables
+
+    @property
+    def error(self) -> ProgramError | None:
+        return self.promises.error
+
+    @property
+    def is_done(self) -> bool:
+        return self.ended and not self.promises.is_waited_for
 
     # ------------------------------------------------------------------ from the program
 
@@ -94,9 +101,7 @@ class StreamExecutor:
             for part in expression:
                 self.submit(part)
             return
-        with self._promises:
-            if self.error is not None:
-                raise self.error
+        with self.promises.making():
             if self.ended:
                 raise ProgramError("the program has ended; nothing can be added to it")
             self.declare(expression)
@@ -104,13 +109,9 @@ class StreamExecutor:
 
     def mark(self) -> Future[None]:
         """Done when everything submitted so far is."""
-        mark: Future[None] = Future()
-        with self._promises:
-            if not self._closed and self.error is None:
-                self._waiting.add(mark)
-                self._put(mark, "")
-                return mark
-        self._settle(mark)
+        mark, waits = self.promises.mark()
+        if waits:
+            self._put(mark, "")
         return mark
 
     def sync(self) -> None:
@@ -166,35 +167,20 @@ class StreamExecutor:
         for child in list(self.children):
             yield from child.family()
 
-    def variable(self, name: str) -> Variable:
-        found = self.variables.get(name)
-        if found is None:
-            if self.error is not None:
-                raise self.error
-            known = ", ".join(self.variables) or "none"
-            raise UnknownVariableError(f"the program has no variable {name!r}; it has: {known}")
-        return found
-
-    def set_variable(self, name: str, value: Any, meta_info: Any = None) -> None:
-        with self._promises:
-            variable = self.variables.get(name)
-            if variable is None or variable.value.done():
-                variable = self.variables[name] = Variable()
-            variable.meta_info = meta_info
-            variable.value.set_result(value)
+    def set_variable(self, name: str, value: Any) -> None:
+        """A value that the program sets itself."""
+        self.promises.assign(name, value)
         self.changes.notify()
 
     def declare(self, expression: SglExpr) -> None:
         """The expression's variables exist from now on, without a value yet."""
         if isinstance(expression, SglSeparateReasoning):
-            parts = expression.expression
-            for part in parts if isinstance(parts, SglExprList) else [parts]:
+            for part in expression.parts():
                 self.declare(part)
-                name = getattr(part, "name", None)
-                if name is not None:
-                    self.variables[f"{name}_reasoning_content"] = Variable()
+                if isinstance(part, SglGen | SglSelect) and part.name:
+                    self.promises.declare(f"{part.name}_reasoning_content")
         elif isinstance(expression, SglGen | SglSelect | SglVarScopeBegin) and expression.name:
-            self.variables[expression.name] = Variable()
+            self.promises.declare(expression.name)
 
     def _put(self, item: SglExpr | Future[None] | None, line: str) -> None:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, (item, line))
@@ -209,8 +195,7 @@ class StreamExecutor:
                 if item is None:
                     return
                 if isinstance(item, Future):
-                    with self._promises:
-                        self._settle(item)
+                    self.promises.reach(item)
                     continue
                 await self.execute(item)
                 if self.stream:
@@ -222,31 +207,12 @@ class StreamExecutor:
         except Exception as error:
             self.fail(failure(error, line))
         finally:
-            with self._promises:
-                self._closed = True
-                for mark in list(self._waiting):
-                    self._settle(mark)
+            self.promises.finish()
 
     def fail(self, error: ProgramError) -> None:
         """End with an error, which every reader gets; the first one stands."""
-        with self._promises:
-            if self.error is not None:
-                return
-            self.error = error
-            for variable in self.variables.values():
-                if not variable.value.done():
-                    variable.value.set_exception(error)
-            for mark in list(self._waiting):
-                self._settle(mark)
+        self.promises.fail(error)
         self.changes.notify()
-
-    def _settle(self, mark: Future[None]) -> None:
-        self._waiting.discard(mark)
-        if not mark.done():
-            if self.error is not None:
-                mark.set_exception(self.error)
-            else:
-                mark.set_result(None)
 
     async def execute(self, expression: SglExpr) -> None:
         """Do one thing of the program, now."""
@@ -270,7 +236,7 @@ class StreamExecutor:
                 self._scopes[expression.name] = len(await transcript.render())
             case SglVarScopeEnd():
                 start = self._scopes.pop(expression.name)
-                self.set_variable(expression.name, (await transcript.render())[start:])
+                self._keep(expression.name, (await transcript.render())[start:])
             case SglSeparateReasoning():
                 await self._separate(expression)
             case _:
@@ -285,26 +251,33 @@ class StreamExecutor:
         return expression.options.over(self.options)
 
     async def _generate(self, expression: SglGen) -> None:
+        self.take(expression, await self._completions(expression))
+
+    async def _completions(self, expression: SglGen) -> list[Completion]:
+        """What is generated; the first one is the transcript's."""
         options = self.options_of(expression)
         if self.stream and (options.n or 1) == 1:
-            completions = [await self._follow(expression, options)]
-        else:
-            completions = await self._ask(options)
-            await self.transcript.add(completions[0].text)
-        self.take(expression, completions)
+            return [await self._follow(expression, options)]
+        completions = await self._ask(options)
+        await self.transcript.add(completions[0].text)
+        return completions
 
     def take(self, expression: SglGen, completions: list[Completion]) -> None:
         """Count what was generated, and give it to the expression's variable."""
         for completion in completions:
             self.usage.count(completion.meta_info)
-        if expression.name is not None:
-            dtype = self.options_of(expression).dtype
-            values = [convert(completion.text, dtype) for completion in completions]
-            metas = [completion.meta_info for completion in completions]
-            single = len(completions) == 1
-            self.set_variable(
-                expression.name, values[0] if single else values, metas[0] if single else metas
-            )
+        dtype = self.options_of(expression).dtype
+        values = [convert(completion.text, dtype) for completion in completions]
+        metas = [completion.meta_info for completion in completions]
+        if len(completions) == 1:
+            self._keep(expression.name, values[0], metas[0])
+        else:
+            self._keep(expression.name, values, metas)
+
+    def _keep(self, name: str | None, value: Any, meta_info: Any = None) -> None:
+        if name is not None:
+            self.promises.keep(name, value, meta_info)
+            self.changes.notify()
 
     async def _ask(self, options: GenOptions) -> list[Completion]:
         prompt = await self.transcript.prompt()
@@ -316,7 +289,7 @@ class StreamExecutor:
 
     async def _follow(self, expression: SglGen, options: GenOptions) -> Completion:
         whole = Completion("")
-        variable = self.variables[expression.name] if expression.name else Variable()
+        variable = self.promises.owed(expression.name) if expression.name else Variable()
         prompt = await self.transcript.prompt()
         async for piece in self.backend.generate_stream(prompt, options):
             whole.text += piece.text
@@ -328,6 +301,10 @@ class StreamExecutor:
         return whole
 
     async def _select(self, expression: SglSelect) -> None:
+        decision = await self._decision(expression)
+        self._keep(expression.name, decision.decision, decision.meta_info)
+
+    async def _decision(self, expression: SglSelect) -> ChoicesDecision:
         decision = await self.backend.select(
             await self.transcript.prompt(),
             expression.choices,
@@ -336,18 +313,21 @@ class StreamExecutor:
         )
         self.usage.count(decision.meta_info)
         await self.transcript.add(decision.decision)
-        if expression.name is not None:
-            self.set_variable(expression.name, decision.decision, decision.meta_info)
+        return decision
 
     async def _separate(self, expression: SglSeparateReasoning) -> None:
-        inner = expression.expression
-        for part in inner if isinstance(inner, SglExprList) else [inner]:
+        for part in expression.parts():
             start = self.transcript.mark()
-            await self.execute(part)
-            if isinstance(part, SglGen | SglSelect) and part.name is not None:
-                generated = self.transcript.cut(start)
-                thoughts, answer = split_reasoning(generated, expression.model_type)
-                meta = self.variables[part.name].meta_info
-                await self.transcript.add(answer)
-                self.set_variable(part.name, answer, meta)
-                self.set_variable(f"{part.name}_reasoning_content", thoughts)
+            if isinstance(part, SglGen):
+                completion = (await self._completions(part))[0]
+                self.usage.count(completion.meta_info)
+                meta = completion.meta_info
+            elif isinstance(part, SglSelect):
+                meta = (await self._decision(part)).meta_info
+            else:
+                await self.execute(part)
+                continue
+            thoughts, answer = split_reasoning(self.transcript.cut(start), expression.model_type)
+            await self.transcript.add(answer)
+            self._keep(part.name, answer, meta)
+            self._keep(part.name and f"{part.name}_reasoning_content", thoughts)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .background import spawn, wait_for
+from .background import spawn, wait_for, watch
 from .errors import ProgramError
 from .executor import StreamExecutor
 from .forks import appended, gathered
@@ -91,7 +90,7 @@ class ProgramState:
             ProgramError: the program failed before it was known.
         """
         self._await_declared(name)
-        return self.stream_executor.variable(name).value.result()
+        return self.stream_executor.promises.variable(name).value.result()
 
     def _await_declared(self, name: str) -> None:
         """A stream's body may not have come to the variable yet; its own thread cannot wait."""
@@ -107,12 +106,12 @@ class ProgramState:
 
     async def aget(self, name: str) -> Any:
         """``get_var`` without blocking the event loop, for async programs."""
-        return await asyncio.wrap_future(self.stream_executor.variable(name).value)
+        return await watch(self.stream_executor.promises.variable(name).value)
 
     def get_meta_info(self, name: str) -> Any:
         """What the backend told about the variable: token counts, logprobs, finish reason."""
         self.get_var(name)
-        return self.stream_executor.variable(name).meta_info
+        return self.stream_executor.promises.variable(name).meta_info
 
     def get_object(self, name: str, kind: type | None = None) -> Any:
         """The variable's JSON as a Python value, or as a pydantic model or dataclass."""
@@ -183,7 +182,7 @@ class ProgramState:
         executor = self.stream_executor
 
         def snapshot() -> tuple[str, bool]:
-            done = executor.ended and not executor._waiting
+            done = executor.is_done
             if executor.error is not None:
                 raise executor.error
             if name is None:
@@ -191,7 +190,7 @@ class ProgramState:
             variable = executor.variables.get(name)
             if variable is None:
                 if done:
-                    executor.variable(name)  # raises: it never came
+                    executor.promises.variable(name)  # raises: it never came
                 return "", False
             if variable.value.done():
                 value = variable.value.result()

@@ -144,6 +144,9 @@ class SglSeparateReasoning(SglExpr):
     expression: SglExpr
     model_type: str | None
 
+    def parts(self) -> list[SglExpr]:
+        return _parts(self.expression)
+
 
 def as_expression(value: object) -> SglExpr:
     """What ``+=`` takes: text or an expression."""

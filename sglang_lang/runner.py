@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from .backends.base import BaseBackend, HasBackend
-from .background import in_thread, spawn, together, wait_for
+from .background import in_thread, spawn, together, wait_for, watch
 from .config import global_config
 from .executor import StreamExecutor
 from .function import SglFunction
@@ -80,9 +80,10 @@ async def _arun_body(
         else:
             await in_thread(lambda: _call(program, args, kwargs, state))
         for member in executor.family():
-            await asyncio.wrap_future(member.mark())
+            await watch(member.mark())
     except BaseException as error:
-        executor.fail(failure(error))
+        if not isinstance(error, asyncio.CancelledError):
+            executor.fail(failure(error))
         executor.cancel()
         raise
     executor.end()

@@ -132,7 +132,7 @@ ADD: dict[str, Any] = {
     "gather": lambda s, inside: add_fork(s, inside, "gather_variable"),
     "append": lambda s, inside: add_fork(s, inside, "concate_and_append"),
 }
-PARTS = st.recursive(
+PARTS: st.SearchStrategy[list[Part]] = st.recursive(
     st.just([]),
     lambda inner: st.lists(st.tuples(st.sampled_from(list(ADD)), inner), max_size=5),
     max_leaves=12,
