@@ -16,7 +16,6 @@ from .errors import ServerArgsError
 
 DEFAULT_PORT = 30000
 
-Quantization = Literal["gguf", "int8", "int4"]
 Policy = Literal["lpm", "fcfs"]
 
 
@@ -40,7 +39,7 @@ class ServerArgs:
         "where weights come from; dummy fills them with seeded random numbers", "auto"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg("dtype of the weights", "auto")
-    quantization: Quantization | None = _arg(
+    quantization: Literal["gguf", "int8", "int4"] | None = _arg(
         "gguf computes with a GGUF file's weights as they are stored; int8 and int4 round any "
         "model's weights as they load (all with bfloat16 activations, on a CPU)",
         None,

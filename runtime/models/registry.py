@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -19,7 +19,8 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.weights import Weights
 from ..errors import ModelLoadError
 from ..model_executor.forward_batch import ForwardBatch
-from ..server_args import Quantization
+
+Quantization = Literal["gguf", "int8", "int4"]
 
 ROUNDING: dict[str, Callable[[torch.Tensor], Weight]] = {
     "int8": quantize_int8,

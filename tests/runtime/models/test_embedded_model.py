@@ -11,8 +11,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, LlamaConfig, LlamaFor
 
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.runtime.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from sglang_lang.runtime.models.registry import load_model
-from sglang_lang.runtime.server_args import Quantization
+from sglang_lang.runtime.models.registry import Quantization, load_model
 
 from .paged import PagedRunner
 

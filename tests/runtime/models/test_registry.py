@@ -14,8 +14,7 @@ from sglang_lang.runtime.checkpoints.checkpoint import LoadFormat, open_checkpoi
 from sglang_lang.runtime.checkpoints.config import FAMILIES
 from sglang_lang.runtime.errors import ModelLoadError
 from sglang_lang.runtime.models import registry
-from sglang_lang.runtime.models.registry import CausalLM, load_model
-from sglang_lang.runtime.server_args import Quantization
+from sglang_lang.runtime.models.registry import CausalLM, Quantization, load_model
 
 from .paged import PagedRunner
 from .test_same_logits import make_model
