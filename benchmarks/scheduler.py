@@ -28,7 +28,7 @@ from sglang_lang.runtime.sampling_params import SamplingParams
 from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
 from sglang_lang.runtime.scheduler.kv_cache import KVCache
 from sglang_lang.runtime.scheduler.planner import Planner
-from sglang_lang.runtime.scheduler.policy import SchedulePolicy
+from sglang_lang.runtime.scheduler.policy import LongestPrefixMatch
 from sglang_lang.runtime.scheduler.results import ResultProcessor
 from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
@@ -83,7 +83,7 @@ def make(batch: int, page_size: int) -> tuple[Scheduler, EncodingPort]:
         port=port,
         runner=RandomTokens(),
         kv=kv,
-        planner=Planner(kv, SchedulePolicy("lpm", kv), 8192, batch, 0.1),
+        planner=Planner(kv, LongestPrefixMatch(kv), 8192, batch, 0.1),
         builder=StepBuilder(req_pool, VOCAB, frozenset({2})),
         results=ResultProcessor(frozenset({2}), None, 1),
         grammars=GrammarQueue(GrammarCompiler(vocabulary)),

@@ -34,6 +34,14 @@ class KVCache:
         """Slots that are free, or would be after evicting everything unlocked."""
         return self.allocator.available() + self.prefix_cache.evictable_size
 
+    def free(self) -> int:
+        """Slots that are free as it is."""
+        return self.allocator.available()
+
+    def is_filling(self, req: Req) -> bool:
+        """Whether a running request has not offered all of its prompt to others yet."""
+        return req.cached_len < req.prompt_len - req.prompt_len % self.page_size
+
     def cached_len(self, req: Req) -> int:
         """How many of the request's leading tokens are cached; counts as no use of them."""
         return self.prefix_cache.prefix_len(self._usable_prefix(req), req.request.extra_key)

@@ -138,8 +138,9 @@ class Scheduler:
     def step(self) -> None:
         """One turn of the loop."""
         self._receive()
-        if self._must_know_tokens():
+        if self._planner.victims or self._must_know_tokens():
             self._collect()
+        self._make_room()
         batch = self._plan()
         launched = self._launch(batch) if batch is not None else None
         self._collect()
@@ -160,7 +161,9 @@ class Scheduler:
             if self._in_flight is not None:  # finished requests may free enough
                 self._collect()
                 return self._plan()
-            self._retract_one()
+            assert len(running) > 1, "a request alone always fits: see _never_fits"
+            self._retract(self._planner.policy.retracts_first(running))
+            self._planner.new_token_ratio.after_retraction(running)
             return self._plan()
         parts += self._planner.admit(self.queues, budget)
         if not parts:
@@ -177,6 +180,10 @@ class Scheduler:
             for row, matcher in enumerate(matchers):
                 matcher.fill_next_token_bitmask(bitmask, row)
             launched.give_bitmask(bitmask)
+        if self.kv.shares:  # steps run in order, so the next one may already share this one's KV
+            for part in batch.parts:
+                if part.start < part.req.prompt_len:
+                    self.kv.publish(part.req)
         self.stats.count_step(batch)
         return InFlight(batch, launched)
 
@@ -191,10 +198,6 @@ class Scheduler:
                 self._finish(req)
                 continue
             self._report(req)
-        if self.kv.shares:
-            for part in in_flight.batch.parts:
-                if part.req.is_running and part.start < part.req.prompt_len:
-                    self.kv.publish(part.req)
 
     # ------------------------------------------------------------------ requests come and go
 
@@ -286,18 +289,21 @@ class Scheduler:
         self.stats.count_finished(req)
         self._report(req)
 
-    def _retract_one(self) -> None:
-        """Send the running request with the least output back to the queue, output kept."""
-        running = self.queues.running
-        assert len(running) > 1, "a request alone always fits: see _never_fits"
-        victim = min(running, key=lambda req: (req.output_len, -req.prompt_len))
-        running.remove(victim)
+    def _make_room(self) -> None:
+        """Retract the requests that a waiting one of higher priority displaces."""
+        victims, self._planner.victims = self._planner.victims, []
+        for victim in victims:
+            if victim.is_running:
+                self._retract(victim)
+
+    def _retract(self, victim: Req) -> None:
+        """Send a running request back to the queue, its output kept. No step may be in flight."""
+        self.queues.running.remove(victim)
         self.kv.release(victim)
         victim.num_retractions += 1
         self.stats.retractions += 1
         self.queues.waiting.insert(0, victim)
-        self._planner.new_token_ratio.after_retraction(running)
-        logger.info("KV cache is full: request %s goes back to the queue", victim.rid)
+        logger.info("request %s goes back to the queue: its room is needed", victim.rid)
 
     # ------------------------------------------------------------------ messages
 

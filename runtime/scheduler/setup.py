@@ -29,7 +29,7 @@ from .grammar_queue import GrammarQueue
 from .jump_forward import JumpForward
 from .kv_cache import KVCache
 from .planner import Planner
-from .policy import SchedulePolicy
+from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Limits, Scheduler
 from .step_builder import StepBuilder
@@ -139,7 +139,12 @@ def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
     assert args.max_running_requests is not None and args.chunked_prefill_size is not None
     return Planner(
         kv,
-        SchedulePolicy(args.schedule_policy, kv),
+        schedule_policy(
+            args.schedule_policy,
+            kv,
+            args.priority_scheduling_preemption_threshold,
+            args.random_seed,
+        ),
         args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
         args.max_running_requests,
         args.schedule_conservativeness,

@@ -33,7 +33,8 @@ from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
 from sglang_lang.runtime.scheduler.jump_forward import JumpForward
 from sglang_lang.runtime.scheduler.kv_cache import KVCache
 from sglang_lang.runtime.scheduler.planner import Planner
-from sglang_lang.runtime.scheduler.policy import SchedulePolicy
+from sglang_lang.runtime.scheduler.policy import schedule_policy
+from sglang_lang.runtime.scheduler.req import Req
 from sglang_lang.runtime.scheduler.results import ResultProcessor
 from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
@@ -130,6 +131,7 @@ class Toy:
     cache: bool = True
     overlap: bool = True
     policy: str = "lpm"
+    preemption_threshold: int = 10
     jump_forward: bool = True
     stream_interval: int = 1
 
@@ -157,7 +159,11 @@ class ToyScheduler:
             runner=ModelRunner(HashModel(), ops, kv_pool, req_pool, CPU),
             kv=self.kv,
             planner=Planner(
-                self.kv, SchedulePolicy(toy.policy, self.kv), toy.chunk, toy.max_running, 1.0
+                self.kv,
+                schedule_policy(toy.policy, self.kv, toy.preemption_threshold, 0),
+                toy.chunk,
+                toy.max_running,
+                1.0,
             ),
             builder=StepBuilder(req_pool, VOCAB, eos),
             results=ResultProcessor(eos, jump_forward, toy.stream_interval),
@@ -169,6 +175,7 @@ class ToyScheduler:
             random_seed=0,
         )
         self.outcomes: dict[str, Outcome] = {}
+        self.finished: list[str] = []  # rids, in the order of their end
 
     def send(self, message: ToScheduler) -> None:
         if isinstance(message, GenerateRequest):
@@ -196,6 +203,7 @@ class ToyScheduler:
         if output.finish is not None:
             outcome.finish = output.finish
             outcome.terminal_messages += 1
+            self.finished.append(output.rid)
 
     def run(self, most_steps: int = 20_000) -> None:
         """Step until every request has ended."""
@@ -222,3 +230,8 @@ def request(rid: str, prompt: list[int], max_new_tokens: int = 8, **kwargs: Any)
     }
     params = SamplingParams(max_new_tokens=max_new_tokens, **{"temperature": 0.0, **kwargs})
     return GenerateRequest(rid=rid, input_ids=prompt, sampling_params=params, **message_fields)
+
+
+def waiting(*prompts: list[int]) -> list[Req]:
+    """Requests as they wait, called "0", "1", "2" ..."""
+    return [Req(request(str(i), prompt), 0, 256) for i, prompt in enumerate(prompts)]
