@@ -105,7 +105,7 @@ class Scheduler:
         random_seed: int | None,
     ) -> None:
         self._port = port
-        self._runner = runner
+        self.runner = runner
         self.kv = kv
         self._planner = planner
         self._builder = builder
@@ -131,7 +131,7 @@ class Scheduler:
                 self.step()
         finally:
             self._flush()
-            self._runner.close()
+            self.runner.close()
             self._grammars.close()
             self._port.close()
 
@@ -173,7 +173,7 @@ class Scheduler:
 
     def _launch(self, batch: Batch) -> InFlight:
         step = self._builder.build(batch)
-        launched = self._runner.launch(step)
+        launched = self.runner.launch(step)
         if step.sampling.constrained_rows:
             matchers = [req.matcher for req in batch.sampling if req.matcher is not None]
             bitmask = np.zeros((len(matchers), self._mask_words), dtype=np.int32)

@@ -7,6 +7,7 @@ the slot table. One slot mixed up anywhere, and every later token of the request
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,19 +45,22 @@ EOS = 256
 CPU = torch.device("cpu")
 
 
-def predict(token_ids: list[int]) -> int:
-    """The toy model's greedy continuation of a sequence; never the end of sequence."""
+def states(token_ids: list[int]) -> Iterator[int]:
+    """What the toy model has made of a sequence, after each of its tokens."""
     state = 7
     for token_id in token_ids:
         state = (state * 31 + token_id + 1) % 65521
-    return state % 256
+        yield state
 
 
 def continuation(prompt: list[int], length: int) -> list[int]:
-    tokens = list(prompt)
+    """The toy model's greedy output; never the end of sequence."""
+    *_, state = states(prompt)
+    output: list[int] = []
     for _ in range(length):
-        tokens.append(predict(tokens))
-    return tokens[len(prompt) :]
+        output.append(state % 256)
+        state = (state * 31 + output[-1] + 1) % 65521
+    return output
 
 
 class HashModel:
@@ -69,8 +73,8 @@ class HashModel:
             slots = batch.req_to_token[pool_idx, :seq_len].long()
             tokens = [int(t) for t in stored[slots, 0, 0].tolist()]
             first, last = batch.query_start[b : b + 2].tolist()
-            for row in range(first, last):
-                hidden[row, 0] = predict(tokens[: int(batch.positions[row]) + 1])
+            seen = torch.tensor(list(states(tokens)), dtype=torch.int64)
+            hidden[first:last, 0] = (seen[batch.positions[first:last]] % 256).float()
         return hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
