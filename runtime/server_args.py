@@ -7,7 +7,6 @@ other code changes the arguments. Only the constructors of the top object of eac
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -44,7 +43,7 @@ class ServerArgs:
         "gguf computes with a GGUF file's weights as they are stored (bfloat16 on a CPU)", None
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
-    kernel_backend: Literal["auto", "reference", "cpu", "triton", "flashinfer"] = _arg(
+    kernel_backend: Literal["auto", "reference", "cpu"] = _arg(
         "which implementation of the kernels", "auto"
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
@@ -111,7 +110,11 @@ class ServerArgs:
 
 
 def resolve(args: ServerArgs) -> ServerArgs:
-    """The same arguments with every "auto" settled that can be settled before the model is read."""
+    """The same arguments with every "auto" settled that can be settled before the model is read.
+
+    Raises:
+        ServerArgsError: a value that this machine, or the device asked for, cannot serve.
+    """
     on_gpu = _has_nvidia_gpu() if args.device == "auto" else args.device == "cuda"
     defaults: dict[str, Any] = {
         "chunked_prefill_size": 8192 if on_gpu else 512,
@@ -123,7 +126,24 @@ def resolve(args: ServerArgs) -> ServerArgs:
     settled["device"] = "cuda" if on_gpu else "cpu"
     if args.dtype == "auto":
         settled["dtype"] = "bfloat16"
-    return replace(args, **settled)
+    settled_args = replace(args, **settled)
+    _check_device(settled_args)
+    return settled_args
+
+
+def _check_device(args: ServerArgs) -> None:
+    """Refuse what the device cannot do, before a process has started and a model was read."""
+    if args.device == "cuda":
+        if not _has_nvidia_gpu():
+            raise ServerArgsError("--device cuda: no NVIDIA GPU is here; leave --device away")
+        if args.kernel_backend == "cpu":
+            raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
+        return
+    for flag, value in (("--dtype", args.dtype), ("--kv-cache-dtype", args.kv_cache_dtype)):
+        if value == "float16":
+            raise ServerArgsError(
+                f"{flag} float16: a CPU computes in bfloat16 or float32; choose one of these"
+            )
 
 
 def _has_nvidia_gpu() -> bool:
@@ -170,12 +190,3 @@ def _argument_type(hint: Any) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
     return {"type": kind}
-
-
-def cache_dir() -> Path:
-    """Where downloaded models, built kernels and vocabularies are kept."""
-    configured = os.environ.get("SGLANG_LANG_CACHE")
-    if configured:
-        return Path(configured).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "sglang_lang"

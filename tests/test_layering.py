@@ -68,7 +68,6 @@ PACKAGES = {
         "openai",
         "anthropic",
         "litellm",
-        "tiktoken",
         "google",
         "jinja2",
         "pydantic",
