@@ -75,7 +75,7 @@ class EncodingPort:
 def make(batch: int, page_size: int) -> tuple[Scheduler, EncodingPort]:
     device = torch.device("cpu")
     port = EncodingPort()
-    req_pool = ReqToTokenPool(batch, CONTEXT, device)
+    req_pool = ReqToTokenPool(2 * batch, CONTEXT, device)
     allocator = TokenAllocator(batch * CONTEXT, page_size)
     kv = KVCache(allocator, req_pool, RadixCache(allocator, "lru"))
     vocabulary = Vocabulary.from_token_bytes([bytes([i]) for i in range(256)], [])

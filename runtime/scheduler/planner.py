@@ -10,7 +10,7 @@ from .kv_cache import KVCache
 from .new_token_ratio import NewTokenRatio
 from .policy import SchedulePolicy, fair_order, is_old, take_out
 from .req import Req
-from .sharing import fills_prefix_of
+from .sharing import FillingPrompts
 
 
 @dataclass(slots=True)
@@ -104,14 +104,15 @@ class Planner:
         if len(running) >= self._max_running and not self.policy.preemptive:
             return []
         parts: list[Part] = []
-        filling = [req for req in running if self._kv.is_filling(req)] if self._kv.shares else []
+        shares = self._kv.shares
+        filling = FillingPrompts(req for req in running if shares and self._kv.is_filling(req))
         promised = sum(self._promised(req) for req in running)
         held = False
         for req in fair_order(self.policy, queues.waiting):
             if budget <= 0:
                 break
-            if filling and not is_old(req):
-                if fills_prefix_of(filling, req, self._kv.cached_len(req)):
+            if shares and not is_old(req):
+                if filling.offer_more(req, self._kv.cached_len(req)):
                     held = True
                     continue
             # Whoever passes a held request may not evict what that one is waiting for.
@@ -129,8 +130,7 @@ class Planner:
             promised += self._promised(req)
             parts.append(part)
             running.append(req)
-            if self._kv.shares:
-                filling.append(req)
+            filling.add(req)
         take_out(queues.waiting, [part.req for part in parts])
         return parts
 

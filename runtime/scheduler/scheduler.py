@@ -156,6 +156,8 @@ class Scheduler:
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
         running = self.queues.running
+        if self._in_flight is None:
+            self.kv.reclaim_rows()
         parts, budget = self._planner.plan_running(running)
         if not self._planner.grow(parts):
             if self._in_flight is not None:  # finished requests may free enough
@@ -193,6 +195,7 @@ class Scheduler:
         if in_flight is None:
             return
         result = in_flight.launched.result()
+        self.kv.reclaim_rows()  # a step launched by now knows nothing of those who left
         for req in process(self._results, in_flight.batch.parts, result):
             if req.finish is not None:
                 self._finish(req)

@@ -87,7 +87,8 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
 
     kv_pool, num_slots = _kv_pool(args, config, context_len, device)
     assert args.max_running_requests is not None
-    req_pool = ReqToTokenPool(args.max_running_requests, context_len, device)
+    # An ended request keeps its row until no step in flight reads it: see KVCache.reclaim_rows.
+    req_pool = ReqToTokenPool(2 * args.max_running_requests, context_len, device)
     allocator = TokenAllocator(num_slots, args.page_size)
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator))
     times.mark("kv_cache")

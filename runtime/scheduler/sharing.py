@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable
 
 from .req import Req
 
 SHARED_PREFIX_MIN = 32  # tokens worth waiting for another request to fill them
 
 
-def fills_prefix_of(filling: Sequence[Req], req: Req, cached_len: int) -> bool:
-    """Whether a request that is still computing its prompt will soon offer a longer prefix.
+class FillingPrompts:
+    """Prompts that running requests are still computing, found by how they begin.
 
-    Admitting ``req`` now, with ``cached_len`` tokens, would compute the shared ones twice.
+    Tokens are compared as bytes: one memcmp instead of a loop.
     """
-    worth = cached_len + SHARED_PREFIX_MIN
-    if req.longest_usable_prefix < worth:
-        return False
-    mine = np.frombuffer(req.tokens, dtype=np.int32, count=worth)
-    for other in filling:
-        if other.request.extra_key != req.request.extra_key or other.prompt_len < worth:
-            continue
-        if np.array_equal(mine, np.frombuffer(other.tokens, dtype=np.int32, count=worth)):
-            return True
-    return False
+
+    def __init__(self, reqs: Iterable[Req]) -> None:
+        self._prompts: dict[tuple[str | None, bytes], list[bytes]] = {}
+        for req in reqs:
+            self.add(req)
+
+    def add(self, req: Req) -> None:
+        if req.prompt_len >= SHARED_PREFIX_MIN:
+            tokens = req.tokens[: req.prompt_len].tobytes()
+            self._prompts.setdefault(_beginning(req), []).append(tokens)
+
+    def offer_more(self, req: Req, cached_len: int) -> bool:
+        """Whether one of them will soon offer ``req`` more than the ``cached_len`` it could have.
+
+        Admitting it now would compute the shared tokens twice.
+        """
+        worth = cached_len + SHARED_PREFIX_MIN
+        if req.longest_usable_prefix < worth:
+            return False
+        alike = self._prompts.get(_beginning(req))
+        if alike is None:
+            return False
+        wanted = req.tokens[:worth].tobytes()
+        return any(prompt.startswith(wanted) for prompt in alike)
+
+
+def _beginning(req: Req) -> tuple[str | None, bytes]:
+    """Whatever shares enough to be worth waiting for shares this."""
+    return req.request.extra_key, req.tokens[:SHARED_PREFIX_MIN].tobytes()

@@ -82,6 +82,7 @@ toys = st.builds(
     policy=st.sampled_from(get_args(Policy)),
     preemption_threshold=st.integers(0, 2),
     jump_forward=st.booleans(),
+    late=st.booleans(),
 )
 
 

@@ -7,7 +7,7 @@ the slot table. One slot mixed up anywhere, and every later token of the request
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ from sglang_lang.runtime.messages import (
     ToScheduler,
 )
 from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch
-from sglang_lang.runtime.model_executor.model_runner import ModelRunner
+from sglang_lang.runtime.model_executor.model_runner import LaunchedStep, ModelRunner
+from sglang_lang.runtime.model_executor.step import StepInput, StepResult
 from sglang_lang.runtime.sampling_params import SamplingParams
 from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
 from sglang_lang.runtime.scheduler.jump_forward import JumpForward
@@ -64,23 +65,52 @@ def continuation(prompt: list[int], length: int) -> list[int]:
 
 
 class HashModel:
+    """K of a slot is its token, V what the model has made of the sequence up to there.
+
+    A V that does not follow from the tokens before it (computed from another request's slots, or
+    not yet) spoils every prediction that reads it.
+    """
+
     def forward(self, batch: ForwardBatch) -> torch.Tensor:
-        stored = batch.kv_pool.k[0]
-        stored[batch.out_cache_loc, 0, 0] = batch.input_ids.to(stored.dtype)
+        k, v = batch.kv_pool.k[0][:, 0, 0], batch.kv_pool.v[0][:, 0, 0]
+        k[batch.out_cache_loc] = batch.input_ids.to(k.dtype)
         hidden = torch.zeros(len(batch.input_ids), 1)
         for b, pool_idx in enumerate(batch.req_pool_indices.tolist()):
-            seq_len = int(batch.seq_lens[b])
-            slots = batch.req_to_token[pool_idx, :seq_len].long()
-            tokens = [int(t) for t in stored[slots, 0, 0].tolist()]
-            first, last = batch.query_start[b : b + 2].tolist()
+            slots = batch.req_to_token[pool_idx, : int(batch.seq_lens[b])].long()
+            # A request that has ended meanwhile may read slots that nobody has written.
+            tokens = k[slots].nan_to_num().long().tolist()
             seen = torch.tensor(list(states(tokens)), dtype=torch.int64)
-            hidden[first:last, 0] = (seen[batch.positions[first:last]] % 256).float()
+            first, last = batch.query_start[b : b + 2].tolist()
+            prefix_len = int(batch.positions[first])
+            if not torch.equal(v[slots[:prefix_len]], seen[:prefix_len].float()):
+                seen += 1
+            v[batch.out_cache_loc[first:last]] = seen[prefix_len:].float()
+            hidden[first:last, 0] = (seen[prefix_len:] % 256).float()
         return hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(hidden.shape[0], VOCAB)
         logits[torch.arange(hidden.shape[0]), hidden[:, 0].long()] = 20.0
         return logits
+
+
+class LateStep(LaunchedStep):
+    """A step that runs when its result is asked for."""
+
+    def __init__(self, step: StepInput, run: Callable[[LaunchedStep], None]) -> None:
+        super().__init__(step)
+        self._run = run
+
+    def result(self) -> StepResult:
+        self._run(self)
+        return super().result()
+
+
+class LateRunner(ModelRunner):
+    """A device so slow that each step runs only once the next one has been planned and launched."""
+
+    def launch(self, step: StepInput) -> LaunchedStep:
+        return LateStep(step, self._run)
 
 
 class ByteTokenizer:
@@ -138,6 +168,7 @@ class Toy:
     preemption_threshold: int = 10
     jump_forward: bool = True
     stream_interval: int = 1
+    late: bool = False
 
     def build(self) -> ToyScheduler:
         return ToyScheduler(self)
@@ -146,7 +177,7 @@ class Toy:
 class ToyScheduler:
     def __init__(self, toy: Toy) -> None:
         self.port = ListPort()
-        req_pool = ReqToTokenPool(toy.max_running, toy.context_len, CPU)
+        req_pool = ReqToTokenPool(2 * toy.max_running, toy.context_len, CPU)
         num_slots = toy.slots + toy.page_size
         kv_pool = TokenToKVPool(num_slots, 1, 1, 1, torch.float32, CPU)
         allocator = TokenAllocator(num_slots, toy.page_size)
@@ -158,9 +189,10 @@ class ToyScheduler:
         vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
         jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
         eos = frozenset({EOS})
+        runner = LateRunner if toy.late else ModelRunner
         self.scheduler = Scheduler(
             port=self.port,
-            runner=ModelRunner(HashModel(), ops, kv_pool, req_pool, CPU),
+            runner=runner(HashModel(), ops, kv_pool, req_pool, CPU),
             kv=self.kv,
             planner=Planner(
                 self.kv,
