@@ -50,6 +50,15 @@ class ResultProcessor:
         if req.finish is None and req.matcher is not None:
             self._finish_or_jump(req, req.matcher)
 
+    def may_jump(self, req: Req) -> bool:
+        """Whether a token of this request may bring others with it.
+
+        Logprobs of forced tokens would have to be computed, so a request for them decodes them.
+        """
+        if self._jump_forward is None or req.request.return_logprob:
+            return False
+        return req.matcher is not None
+
     def start(self, req: Req) -> None:
         """Before the first step: a grammar may force the output's beginning."""
         if req.matcher is not None and not req.output_len and req.max_output > 0:
@@ -77,8 +86,7 @@ class ResultProcessor:
         return not (req.params.ignore_eos and req.matcher is None)
 
     def _finish_or_jump(self, req: Req, matcher: GrammarMatcher) -> None:
-        # Logprobs of forced tokens would have to be computed, so such a request decodes them.
-        if self._jump_forward is not None and not req.request.return_logprob:
+        if self._jump_forward is not None and self.may_jump(req):
             jump = self._jump_forward.jump(req)
             if jump is not None:
                 req.replace_tail(jump.kept, [])

@@ -1,9 +1,9 @@
 """The loop: receive, plan the next step, launch it, take in the last one's tokens, report.
 
 While a step computes, the next one is planned: tokens that are still on the device are stood in
-for by placeholders. Requests whose next step depends on the token itself (grammars with their
-jumps and masks, penalties) make the loop wait for it before planning; their masks are then filled
-while the step runs.
+for by placeholders. A grammar's mask is filled once the token before is known, while the step it is
+for computes. Only requests whose next step is another one depending on the token (grammars that may
+jump forward, penalties) make the loop wait for it before planning.
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ class Scheduler:
         batch = self._plan()
         launched = self._launch(batch) if batch is not None else None
         self._collect()
+        if launched is not None:
+            self._give_masks(launched)
         self._in_flight = launched
         if launched is not None and not self._overlap:
             self._collect()
@@ -176,18 +178,26 @@ class Scheduler:
     def _launch(self, batch: Batch) -> InFlight:
         step = self._builder.build(batch)
         launched = self.runner.launch(step)
-        if step.sampling.constrained_rows:
-            matchers = [req.matcher for req in batch.sampling if req.matcher is not None]
-            bitmask = np.zeros((len(matchers), self._mask_words), dtype=np.int32)
-            for row, matcher in enumerate(matchers):
-                matcher.fill_next_token_bitmask(bitmask, row)
-            launched.give_bitmask(bitmask)
         if self.kv.shares:  # steps run in order, so the next one may already share this one's KV
             for part in batch.parts:
                 if part.start < part.req.prompt_len:
                     self.kv.publish(part.req)
         self.stats.count_step(batch)
         return InFlight(batch, launched)
+
+    def _give_masks(self, in_flight: InFlight) -> None:
+        """Fill the grammars' masks while the step computes; it waits for them before it samples.
+
+        The tokens of the step before are known by now, those of the matchers therefore too.
+        """
+        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
+        if not constrained:
+            return
+        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
+        for row, req in enumerate(constrained):
+            if req.finish is None and req.matcher is not None:
+                req.matcher.fill_next_token_bitmask(bitmask, row)
+        in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
         """Wait for the step in flight and give its tokens to their requests."""
@@ -243,6 +253,7 @@ class Scheduler:
             self._enqueue(req)
 
     def _enqueue(self, req: Req) -> None:
+        req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
             self._end(req, req.finish)

@@ -358,21 +358,3 @@ def test_an_exact_abort_spares_rids_that_only_begin_so() -> None:
     scheduler.run()
     kinds = {rid: o.finish.type for rid, o in scheduler.outcomes.items() if o.finish}
     assert kinds == {"r1": "abort", "r10": "length", "q": "length"}
-
-
-def test_kv_still_being_computed_for_a_finished_request_is_not_spoilt_by_the_next_one() -> None:
-    """Its row of the slot table is in use until the step that was launched behind its end."""
-    first = [1, 2, 3]
-    answer = continuation(first, 40)
-    scheduler = Toy(max_running=2, late=True).build()
-    scheduler.send(request("first", first, 60, stop_token_ids=[answer[9]]))
-    while scheduler.outcomes["first"].finish is None:
-        scheduler.send(request(f"next{len(scheduler.outcomes)}", [9] * 20, 1))
-        scheduler.step()
-    scheduler.run()
-    history = first + scheduler.outcomes["first"].ids
-    scheduler.send(request("turn2", [*history, 77], 5))
-    scheduler.run()
-    last = scheduler.outcomes["turn2"].last
-    assert last is not None and last.cached_tokens == len(history)
-    assert scheduler.outcomes["turn2"].ids == continuation([*history, 77], 5)
