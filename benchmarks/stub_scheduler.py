@@ -22,10 +22,11 @@ from sglang_lang.runtime.model_executor.model_runner import LaunchedStep
 from sglang_lang.runtime.model_executor.step import StepInput, StepResult
 from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
 from sglang_lang.runtime.scheduler.kv_cache import KVCache
+from sglang_lang.runtime.scheduler.limits import Limits
 from sglang_lang.runtime.scheduler.planner import Planner
 from sglang_lang.runtime.scheduler.policy import LongestPrefixMatch
 from sglang_lang.runtime.scheduler.results import ResultProcessor
-from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
+from sglang_lang.runtime.scheduler.scheduler import Scheduler
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
 
 VOCAB = 49_152

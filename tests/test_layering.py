@@ -71,6 +71,7 @@ PACKAGES = {
         "google",
         "jinja2",
         "pydantic",
+        "rich",
     },
 }
 

@@ -120,6 +120,8 @@ class Planner:
             if not self._fits(req, running, room):
                 self.victims = self._displaced(req, running, room)
                 break
+            if not self._kv.is_ready(req):
+                continue
             if not self._kv.admit(req):
                 break
             part = _part(req, min(req.extend_len, budget))

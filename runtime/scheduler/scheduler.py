@@ -33,6 +33,7 @@ from ..model_executor.step import StepInput
 from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
+from .limits import Limits
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_MS = 1000
 COMPILING_WAIT_MS = 2
+LOADING_WAIT_MS = 1
 
 
 class Runner(Protocol):
@@ -52,14 +54,6 @@ class Runner(Protocol):
     def launch(self, step: StepInput) -> LaunchedStep: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Limits:
-    """What no single request may exceed, in tokens."""
-
-    context_len: int  # prompt plus output
-    max_total_tokens: int  # KV slots
 
 
 @dataclass(slots=True)
@@ -131,6 +125,7 @@ class Scheduler:
                 self.step()
         finally:
             self._flush()
+            self.kv.close(save=self._stopping)
             self.runner.close()
             self._grammars.close()
             self._port.close()
@@ -165,7 +160,7 @@ class Scheduler:
             if self._in_flight is not None:  # finished requests may free enough
                 self._collect()
                 return self._plan()
-            assert len(running) > 1, "a request alone always fits: see _never_fits"
+            assert len(running) > 1, "a request alone always fits: see Limits"
             self._retract(self._planner.policy.retracts_first(running))
             self._planner.new_token_ratio.after_retraction(running)
             return self._plan()
@@ -230,15 +225,17 @@ class Scheduler:
 
     def _patience_ms(self) -> int:
         """How long the loop may wait for a message: not at all while there is work."""
-        if self._in_flight is not None or self.queues.running or self.queues.waiting:
+        if self._in_flight is not None or self.queues.running:
             return 0
+        if self.queues.waiting:
+            return LOADING_WAIT_MS if self.kv.is_loading else 0
         return COMPILING_WAIT_MS if len(self._grammars) else IDLE_WAIT_MS
 
     def _add(self, request: GenerateRequest) -> None:
         params = request.sampling_params
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         req = Req(request, seed, self._limits.context_len)
-        if problem := self._never_fits(req):
+        if problem := self._limits.refusal(req):
             self._end(req, FinishReason("abort", None, problem, 400))
             return
         if params.stop or params.stop_regex:
@@ -259,26 +256,6 @@ class Scheduler:
             self._end(req, req.finish)
         else:
             self.queues.waiting.append(req)
-
-    def _never_fits(self, req: Req) -> str | None:
-        limits = self._limits
-        if not req.prompt_len:
-            return "the prompt is empty: input_ids must hold at least one token"
-        if req.prompt_len > limits.context_len or (
-            req.prompt_len == limits.context_len and not req.prefill_only
-        ):
-            return (
-                f"the prompt has {req.prompt_len} tokens, and prompt and output together may "
-                f"have {limits.context_len}: shorten input_ids or raise --context-length"
-            )
-        most = req.prompt_len + req.max_output
-        if most > limits.max_total_tokens:
-            return (
-                f"prompt ({req.prompt_len}) and max_new_tokens ({req.max_output}) need {most} KV "
-                f"slots of {limits.max_total_tokens}: lower max_new_tokens, or raise "
-                "--max-total-tokens"
-            )
-        return None
 
     def _abort(self, message: AbortRequest) -> None:
         aborted = self._grammars.remove(message.names)
@@ -336,18 +313,28 @@ class Scheduler:
 
     def _control(self, request: ControlRequest) -> None:
         ok, message = True, ""
-        if request.action == "flush_cache":
-            ok, message = self._flush_cache()
-        elif request.action == "shutdown":
-            self._stopping = True
-        data = self.snapshot() if request.action == "stats" else {}
+        data: dict[str, object] = {}
+        match request.action:
+            case "flush_cache":
+                ok, message = self._flush_cache()
+            case "shutdown":
+                self._stopping = True
+            case "stats":
+                data = self.snapshot()
+            case "radix_tree":
+                data = self.kv.tree(request.most_nodes)
+            case "pin_prefix":
+                pinned = self.kv.pin(request.input_ids, request.extra_key)
+                ok, data = pinned is not None, {"pinned_tokens": pinned}
+            case "unpin_prefix":
+                ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
         self._replies.append(ControlReply(id=request.id, ok=ok, message=message, data=data))
 
     def _flush_cache(self) -> tuple[bool, str]:
         if self.queues.running or self.queues.waiting or len(self._grammars):
             return False, "requests are running: the cache can only be flushed when none is"
         self._collect()
-        self.kv.prefix_cache.reset()
+        self.kv.reset()
         return True, ""
 
     def snapshot(self) -> dict[str, object]:
@@ -364,7 +351,7 @@ class Scheduler:
             "num_free_slots": self.kv.allocator.available(),
             "num_cached_tokens": cache.total_size,
             "new_token_ratio": self._planner.new_token_ratio.value,
-            "cache_hit_rate": cache.stats.hit_rate,
-            "evicted_tokens": cache.stats.evicted_tokens,
+            "num_pinned_tokens": cache.pinned_size,
+            **self.kv.counters(),
             **self.stats.snapshot(),
         }

@@ -12,6 +12,7 @@ from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 
@@ -28,11 +29,13 @@ from ..text.tokenizer import Tokenizer
 from .grammar_queue import GrammarQueue
 from .jump_forward import JumpForward
 from .kv_cache import KVCache
+from .limits import Limits
 from .planner import Planner
 from .policy import schedule_policy
 from .results import ResultProcessor
-from .scheduler import Limits, Scheduler
+from .scheduler import Scheduler
 from .step_builder import StepBuilder
+from .tier_setup import make_tier
 
 logger = logging.getLogger(__name__)
 
@@ -90,20 +93,18 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     # An ended request keeps its row until no step in flight reads it: see KVCache.reclaim_rows.
     req_pool = ReqToTokenPool(2 * args.max_running_requests, context_len, device)
     allocator = TokenAllocator(num_slots, args.page_size)
-    kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator))
+    runner = ModelRunner(model, ops, kv_pool, req_pool, device)
+    tier = make_tier(args, checkpoint, context_len, kv_pool, runner.run_in_order)
+    kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
     scheduler = Scheduler(
         port=port,
-        runner=ModelRunner(model, ops, kv_pool, req_pool, device),
+        runner=runner,
         kv=kv,
         planner=_planner(args, kv, context_len),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=ResultProcessor(
-            eos_token_ids,
-            None if args.disable_jump_forward else JumpForward(tokenizer, config.vocab_size),
-            args.stream_interval,
-        ),
+        results=_results(args, tokenizer, config.vocab_size),
         grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
         token_bytes=_spelled_bytes(tokenizer).__getitem__,
         limits=Limits(context_len, allocator.available()),
@@ -121,6 +122,11 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
         tokenizer.decode([token_id], skip_special_tokens=False).encode() if data is None else data
         for token_id, data in enumerate(tokenizer.token_bytes)
     ]
+
+
+def _results(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> ResultProcessor:
+    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
+    return ResultProcessor(frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval)
 
 
 def _ready(
@@ -172,10 +178,13 @@ def _kv_pool(
     return TokenToKVPool(num_slots, *shape, dtype, device), num_slots
 
 
-def _prefix_cache(args: ServerArgs, allocator: TokenAllocator) -> PrefixCache:
+def _prefix_cache(
+    args: ServerArgs, allocator: TokenAllocator, tier: HostTier | None
+) -> PrefixCache:
     if args.disable_radix_cache:
         return NoCache(allocator.page_size)
-    return RadixCache(allocator, args.radix_eviction_policy)
+    on_evict = tier.save if tier is not None else None
+    return RadixCache(allocator, args.radix_eviction_policy, on_evict)
 
 
 def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:

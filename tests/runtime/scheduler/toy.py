@@ -17,8 +17,10 @@ from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.block_store import BlockStore
+from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
-from sglang_lang.radix_cache.prefix_cache import NoCache, RadixCache
+from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 from sglang_lang.runtime.messages import (
     BatchOutput,
     FinishReason,
@@ -34,11 +36,12 @@ from sglang_lang.runtime.sampling_params import SamplingParams
 from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
 from sglang_lang.runtime.scheduler.jump_forward import JumpForward
 from sglang_lang.runtime.scheduler.kv_cache import KVCache
+from sglang_lang.runtime.scheduler.limits import Limits
 from sglang_lang.runtime.scheduler.planner import Planner
 from sglang_lang.runtime.scheduler.policy import schedule_policy
 from sglang_lang.runtime.scheduler.req import Req
 from sglang_lang.runtime.scheduler.results import ResultProcessor
-from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
+from sglang_lang.runtime.scheduler.scheduler import Scheduler
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
 
 VOCAB = 257  # every byte, and the end of sequence
@@ -169,6 +172,9 @@ class Toy:
     jump_forward: bool = True
     stream_interval: int = 1
     late: bool = False
+    eviction: str = "lru"
+    tier: BlockStore | None = None
+    tier_model: bytes = b"toy"
 
     def build(self) -> ToyScheduler:
         return ToyScheduler(self)
@@ -181,18 +187,23 @@ class ToyScheduler:
         num_slots = toy.slots + toy.page_size
         kv_pool = TokenToKVPool(num_slots, 1, 1, 1, torch.float32, CPU)
         allocator = TokenAllocator(num_slots, toy.page_size)
-        cache = RadixCache(allocator, "lru") if toy.cache else NoCache(allocator.page_size)
-        self.kv = KVCache(allocator, req_pool, cache)
-        self.capacity = allocator.available()
         ops = load_ops(CPU, "reference")
+        runner = (LateRunner if toy.late else ModelRunner)(HashModel(), ops, kv_pool, req_pool, CPU)
+        tier = None
+        if toy.tier is not None:
+            tier = HostTier(kv_pool, toy.tier, toy.tier_model, toy.page_size, runner.run_in_order)
+        cache: PrefixCache = NoCache(allocator.page_size)
+        if toy.cache:
+            cache = RadixCache(allocator, toy.eviction, tier.save if tier is not None else None)
+        self.kv = KVCache(allocator, req_pool, cache, tier)
+        self.capacity = allocator.available()
         tokenizer = ByteTokenizer()
         vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
         jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
         eos = frozenset({EOS})
-        runner = LateRunner if toy.late else ModelRunner
         self.scheduler = Scheduler(
             port=self.port,
-            runner=runner(HashModel(), ops, kv_pool, req_pool, CPU),
+            runner=runner,
             kv=self.kv,
             planner=Planner(
                 self.kv,
