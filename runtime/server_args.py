@@ -16,7 +16,7 @@ from .errors import ServerArgsError
 
 DEFAULT_PORT = 30000
 
-Policy = Literal["lpm", "fcfs"]
+Policy = Literal["lpm", "dfs-weight", "fcfs", "lof", "random", "priority"]
 
 
 def _arg(help_text: str, default: Any, **metadata: Any) -> Any:
@@ -81,6 +81,11 @@ class ServerArgs:
     max_queued_requests: int | None = _arg("requests waiting before the server answers 429", None)
     chunked_prefill_size: int | None = _arg("most prompt tokens in one step; -1 for no limit", None)
     schedule_policy: Policy = _arg("order of the waiting queue", "lpm")
+    priority_scheduling_preemption_threshold: int = _arg(
+        "policy priority: how much greater a waiting request's priority must be, and more, to "
+        "send a running one back to the queue",
+        10,
+    )
     schedule_conservativeness: float = _arg(
         "above 1 admits fewer requests, below 1 more (and retracts more)", 1.0
     )
