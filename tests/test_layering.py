@@ -69,6 +69,8 @@ PACKAGES = {
         "anthropic",
         "litellm",
         "google",
+        "tiktoken",
+        "jsonschema",
         "jinja2",
         "pydantic",
     },

@@ -18,7 +18,9 @@ with needs("litellm"):
 
 
 class LiteLLM(HostedBackend):
-    """A chat model by litellm; a constraint is validated, and asked for again if it fails.
+    """A chat model by litellm, held to JSON schemas and choices where litellm knows that it can be.
+
+    Other constraints are validated, and asked for again if they fail.
 
     Args:
         model_name: provider and model, as litellm names them.
@@ -44,6 +46,7 @@ class LiteLLM(HostedBackend):
         **request_args: Any,
     ) -> None:
         super().__init__(model_name, chat_template=chat_template, max_concurrency=max_concurrency)
+        self.takes_schemas = litellm.supports_response_schema(model_name)
         self._fixed = {
             "model": model_name,
             "num_retries": max_retries,
