@@ -65,6 +65,7 @@ PACKAGES = {
     "constrained": {"numpy", "llguidance"},
     "": {
         "httpx",
+        "httpx2",
         "openai",
         "anthropic",
         "litellm",

@@ -22,9 +22,14 @@ from .hosted import (
 from .media import image_bytes
 
 with needs("vertexai"):
-    import httpx
     from google import genai
     from google.genai import errors, types
+
+# google-genai has moved from httpx to httpx2; one of them is there.
+try:
+    from httpx2 import HTTPError
+except ModuleNotFoundError:
+    from httpx import HTTPError  # type: ignore[assignment]
 
 _FINISHES = {"STOP": "stop", "MAX_TOKENS": "length"}
 
@@ -153,7 +158,7 @@ def _errors_told() -> Iterator[None]:
         yield
     except errors.APIError as error:
         raise BackendError(f"the API refused: {error.message}", status=error.code) from error
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise BackendError(f"the API failed: {error!r}") from error
 
 
