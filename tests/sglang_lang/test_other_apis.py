@@ -161,15 +161,53 @@ def test_gemini_needs_a_project_or_a_key(monkeypatch: pytest.MonkeyPatch) -> Non
         sgl.VertexAI("gemini", vertexai=False)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # litellm's own
-def test_litellm_reaches_an_openai_server(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def litellm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # its import asks the network else
     pytest.importorskip("litellm")
-    replies = iter(["one. two", "yes!"])
-    with openai_server(lambda body: next(replies)) as server:
-        backend = sgl.LiteLLM("openai/scripted", api_base=server.url, api_key="key")
-        state = chat.run(backend=backend)
-    assert (state["x"], state["y"]) == ("one", "yes")
-    assert server.requests[0]["stop"] == ["."]
-    assert state.usage.calls == 2
+
+
+pytest_litellm = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("litellm"),
+    pytest.mark.filterwarnings("ignore"),  # its own
+]
+
+
+class TestLiteLLM:
+    pytestmark = pytest_litellm
+
+    def test_a_model_that_takes_no_schema_is_validated(self) -> None:
+        replies = iter(["one. two", "yes!"])
+        with openai_server(lambda body: next(replies)) as server:
+            backend = sgl.LiteLLM("openai/scripted", api_base=server.url, api_key="key")
+            state = chat.run(backend=backend)
+        assert (state["x"], state["y"]) == ("one", "yes")
+        assert server.requests[0]["stop"] == ["."]
+        assert state.usage.calls == 2
+
+    def test_a_model_that_takes_schemas_is_held_to_them(self) -> None:
+        replies = iter(['{"a": 1}', '{"answer": 42}', '{"answer": "blue"}'])
+        with openai_server(lambda body: next(replies)) as server:
+            backend = sgl.LiteLLM("openai/gpt-4o-mini", api_base=server.url, api_key="key")
+            state = typed.run(SCHEMA, backend=backend)
+        assert (state.get_object("x"), state["i"], state["c"]) == ({"a": 1}, 42, "blue")
+        assert server.requests[0]["response_format"]["json_schema"]["schema"] == SCHEMA
+
+    def test_streams_and_refusals(self) -> None:
+        replies: Iterator[Reply | str] = iter(["one two", Reply("one two", cut_after=1)])
+        with openai_server(lambda body: next(replies, Reply(status=400))) as server:
+            backend = sgl.LiteLLM(
+                "openai/scripted", api_base=server.url, api_key="key", max_retries=0
+            )
+            state = short.run(backend=backend, stream=True)
+            assert "".join(state.text_iter("x")) == "one two"
+            with pytest.raises(sgl.ProgramError, match="failed|refused|ended before its end"):
+                list(short.run(backend=backend, stream=True).text_iter("x"))
+            with pytest.raises(sgl.ProgramError, match="the API refused.*scripted refusal"):
+                short.run(backend=backend)
+
+    def test_a_missing_key_names_the_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
+        with pytest.raises(sgl.BackendError, match="set MISTRAL_API_KEY, or pass api_key="):
+            sgl.LiteLLM("mistral/mistral-small")
