@@ -65,6 +65,15 @@ class ServerArgs:
         "dtype of the KV cache", "auto"
     )
     page_size: int = _arg("tokens to a page of the KV cache", 1)
+    kv_tier_size: float | None = _arg(
+        "GiB for KV evicted from the cache: in files with --cache-dir, else in host memory (GPU)",
+        None,
+    )
+    cache_dir: str | None = _arg(
+        "folder for evicted KV, reused after a restart by the same model; 8 GiB at most, unless "
+        "--kv-tier-size says otherwise",
+        None,
+    )
     # --- scheduling
     max_running_requests: int | None = _arg("requests in one batch", None)
     max_queued_requests: int | None = _arg("requests waiting before the server answers 429", None)
@@ -99,6 +108,13 @@ class ServerArgs:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ServerArgsError(f"--{name.replace('_', '-')} must be positive, got {value}")
+        if self.kv_tier_size is not None and self.kv_tier_size <= 0:
+            raise ServerArgsError(f"--kv-tier-size must be positive, got {self.kv_tier_size}")
+        if self.disable_radix_cache and (self.kv_tier_size or self.cache_dir):
+            raise ServerArgsError(
+                "--kv-tier-size and --cache-dir keep what the radix cache evicts: drop them, or "
+                "--disable-radix-cache"
+            )
         fraction = self.mem_fraction_static
         if fraction is not None and not 0.0 < fraction < 1.0:
             raise ServerArgsError(f"--mem-fraction-static must be in (0, 1), got {fraction}")
@@ -121,6 +137,8 @@ def resolve(args: ServerArgs) -> ServerArgs:
     settled["device"] = "cuda" if on_gpu else "cpu"
     if args.dtype == "auto":
         settled["dtype"] = "bfloat16"
+    if args.cache_dir is not None and args.kv_tier_size is None:
+        settled["kv_tier_size"] = 8.0
     settled_args = replace(args, **settled)
     _check_device(settled_args)
     return settled_args
@@ -134,6 +152,8 @@ def _check_device(args: ServerArgs) -> None:
         if args.kernel_backend == "cpu":
             raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
         return
+    if args.kv_tier_size is not None and args.cache_dir is None:
+        raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")
     for flag, value in (("--dtype", args.dtype), ("--kv-cache-dtype", args.kv_cache_dtype)):
         if value == "float16":
             raise ServerArgsError(

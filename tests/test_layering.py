@@ -74,6 +74,7 @@ PACKAGES = {
         "jsonschema",
         "jinja2",
         "pydantic",
+        "rich",
     },
 }
 

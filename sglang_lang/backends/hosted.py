@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from ..chat_template import ChatTemplate, get_chat_template
+from ..chat_template import ChatTemplate, assumed_template, get_chat_template
 from ..choices import ChoicesDecision, ChoicesSamplingMethod
 from ..errors import BackendError
 from ..ir import GenOptions
@@ -59,7 +59,9 @@ class HostedBackend(BaseBackend):
         max_concurrency: int = MAX_CONCURRENCY,
     ) -> None:
         self._model_name = model_name
-        self._template = get_chat_template(chat_template or "default")
+        # A chat API renders the turns itself, so this is for ``state.text()`` only.
+        known = chat_template or ("default" if is_chat_model else None)
+        self._template = get_chat_template(known) if known else None
         self._slots = asyncio.Semaphore(max_concurrency)
         self._refuses_schemas = False  # this model, as the API has told
         self.is_chat_model = is_chat_model
@@ -84,12 +86,14 @@ class HostedBackend(BaseBackend):
 
     @property
     def chat_template(self) -> ChatTemplate:
+        if self._template is None:
+            self._template = assumed_template(self.model_name, f"the API of {self.model_name}")
         return self._template
 
     async def render_chat(
         self, messages: Sequence[Mapping[str, Any]], open_role: str | None
     ) -> str:
-        return self._template.render(messages, open_role)
+        return self.chat_template.render(messages, open_role)
 
     async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
         self._check(options)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
 from ..background import wait_for
-from ..chat_template import ChatTemplate, get_chat_template, guess_chat_template
+from ..chat_template import ChatTemplate, fallback_template
 from ..errors import BackendError
 from .native import NativeBackend
 
@@ -49,19 +48,7 @@ class RuntimeEndpoint(NativeBackend):
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
         )
         self.model_info: dict[str, Any] = wait_for(self._json("GET", "/get_model_info"))
-        self._template = self._fallback_template(chat_template_name)
-
-    def _fallback_template(self, name: str | None) -> ChatTemplate | None:
-        if name is not None:
-            return get_chat_template(name)
-        if self.model_info.get("has_chat_template", False):
-            return None
-        template = guess_chat_template(str(self.model_info.get("model_path", "")))
-        warnings.warn(
-            f"{self.base_url} does not tell its chat template; using {template.name!r}",
-            stacklevel=3,
-        )
-        return template
+        self._template = fallback_template(self.model_info, self.base_url, chat_template_name)
 
     @property
     def model_name(self) -> str:
