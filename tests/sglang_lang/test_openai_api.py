@@ -81,7 +81,9 @@ def test_a_completion_model_gets_the_text(connect: Connect) -> None:
 
 @pytest.mark.parametrize("is_chat_model", [True, False])
 def test_streams_come_in_pieces_and_end_with_usage(connect: Connect, is_chat_model: bool) -> None:
-    backend, server = connect(lambda body: "one two three", is_chat_model=is_chat_model)
+    backend, server = connect(
+        lambda body: "one two three", is_chat_model=is_chat_model, chat_template="default"
+    )
     state = chat.run(backend=backend, stream=True)
     assert "".join(state.text_iter("x")) == "one two three"
     state.sync()
