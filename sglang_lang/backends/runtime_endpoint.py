@@ -40,9 +40,10 @@ class RuntimeEndpoint(NativeBackend):
         chat_template_name: str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            headers=self.headers,
             verify=True if verify is None else verify,
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
@@ -58,24 +59,22 @@ class RuntimeEndpoint(NativeBackend):
     def chat_template(self) -> ChatTemplate | None:
         return self._template
 
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The answer of a route of the server."""
+        return await self._json("POST", path, body)
+
     async def _generate(self, request: dict[str, Any]) -> Any:
-        return await self._json("POST", "/generate", request)
+        return await self.post("/generate", request)
 
     async def _stream(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Each response holds the whole text so far."""
         body = {**request, "stream": True}
         try:
             async with self._client.stream("POST", "/generate", json=body) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise _refusal(response)
-                async for line in response.aiter_lines():
-                    if line == "data: [DONE]":
-                        return
-                    if line.startswith("data: "):
-                        yield _event(json.loads(line[6:]))
+                async for answer in events_of(response):
+                    yield answer
         except httpx.TransportError as error:
             raise BackendError(f"{self.base_url} broke off: {error!r}") from error
-        raise BackendError(f"{self.base_url} ended a stream before its end")
 
     async def _score_choices(self, request: dict[str, Any]) -> dict[str, Any]:
         scored: dict[str, Any] = await self._json("POST", "/score_choices", request)
@@ -109,6 +108,19 @@ class RuntimeEndpoint(NativeBackend):
         if response.status_code != 200:
             raise _refusal(response)
         return response
+
+
+async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The answers of a streaming /generate; BackendError if it refuses or breaks off."""
+    if response.status_code != 200:
+        await response.aread()
+        raise _refusal(response)
+    async for line in response.aiter_lines():
+        if line == "data: [DONE]":
+            return
+        if line.startswith("data: "):
+            yield _event(json.loads(line[6:]))
+    raise BackendError(f"{response.request.url} ended a stream before its end")
 
 
 def _event(data: dict[str, Any]) -> dict[str, Any]:
