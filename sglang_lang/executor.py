@@ -124,6 +124,7 @@ class StreamExecutor:
             mark = self.mark()
             self.close()
             mark.exception()
+            self.changes.notify()
         for child in self.children:
             child.end()
 
@@ -131,7 +132,6 @@ class StreamExecutor:
         """Take nothing more; waits for nothing."""
         self.ended = True
         self._put(None, "")
-        self.changes.notify()
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from .tracer import trace_program
 MIN_AUTO_THREADS = 96
 AUTO_THREADS_PER_CPU = 16
 GENERATOR_CHUNK = 200
+VERBOSE = 2
+
+logger = logging.getLogger(__name__)
 
 
 def run_program(
@@ -228,6 +232,8 @@ def _run_body(
         executor.cancel()
         raise
     executor.end()
+    if global_config.verbosity >= VERBOSE:
+        logger.info("%s: %s", program.name, state.text())
 
 
 def _run_quietly(
