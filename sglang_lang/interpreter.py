@@ -254,6 +254,11 @@ class ProgramStateGroup:
     def __getitem__(self, index: int) -> ProgramState:
         return self.states[index]
 
+    def __setitem__(self, index: int, state: ProgramState) -> None:
+        """``forks[i] += text`` ends with this; a state cannot be exchanged for another."""
+        if state is not self.states[index]:
+            raise ValueError(f"fork {index} is a state of its own; add to it with +=")
+
     def __iter__(self) -> Iterator[ProgramState]:
         return iter(self.states)
 
