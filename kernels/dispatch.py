@@ -28,7 +28,7 @@ from .ops import (
     token_bitmask,
 )
 
-Backend = Literal["auto", "reference", "cpu", "triton", "flashinfer"]
+Backend = Literal["auto", "reference", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,12 @@ def warn_of_slow_path(error: NoCompilerError | BuildError) -> None:
 
 
 def cache_folder() -> Path:
-    """The folder for everything that can be made again: $SGLANG_LANG_CACHE, or the user's cache."""
+    """Where models, kernels and the like are kept: $SGLANG_LANG_CACHE, or in the user's cache."""
     override = os.environ.get("SGLANG_LANG_CACHE")
     if override:
-        return Path(override)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sglang-lang"
+        return Path(override).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "sglang_lang"
 
 
 def build_shared_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from typing import Any, Protocol
 
 from .radix_tree import TreeNode
@@ -23,41 +24,44 @@ class EvictionPolicy(Protocol):
 
     def rank(self, node: TreeNode) -> Rank: ...
 
+    def idle_seconds(self, node: TreeNode) -> float | None:
+        """Since the last access; None where the stamps are no time."""
+        ...
+
     def evicted(self, rank: Rank) -> None:
         """Told the rank of each leaf that goes."""
         ...
 
 
-class _AccessClock:
-    """Time counted in accesses, for the policies that do not learn from what they evict."""
-
-    def __init__(self) -> None:
-        self._accesses = 0
+class _WallClock:
+    """Stamps of time, for the policies that do not learn from what they evict."""
 
     def now(self) -> float:
-        self._accesses += 1
-        return self._accesses
+        return time.monotonic()
+
+    def idle_seconds(self, node: TreeNode) -> float | None:
+        return time.monotonic() - node.last_access
 
     def evicted(self, rank: Rank) -> None:
         pass
 
 
-class LeastRecentlyUsed(_AccessClock):
+class LeastRecentlyUsed(_WallClock):
     def rank(self, node: TreeNode) -> Rank:
         return (node.last_access,)
 
 
-class LeastFrequentlyUsed(_AccessClock):
+class LeastFrequentlyUsed(_WallClock):
     def rank(self, node: TreeNode) -> Rank:
         return (node.hit_count, node.last_access)
 
 
-class FirstInFirstOut(_AccessClock):
+class FirstInFirstOut(_WallClock):
     def rank(self, node: TreeNode) -> Rank:
         return (node.created,)
 
 
-class LowestPriority(_AccessClock):
+class LowestPriority(_WallClock):
     """What was inserted with the lowest priority goes first, the least recently used among it."""
 
     def rank(self, node: TreeNode) -> Rank:
@@ -77,6 +81,9 @@ class GreedyDualSize:
 
     def now(self) -> float:
         return self._inflation
+
+    def idle_seconds(self, node: TreeNode) -> float | None:
+        return None
 
     def rank(self, node: TreeNode) -> Rank:
         return (node.last_access + (1 + node.hit_count) / len(node),)
@@ -110,7 +117,7 @@ class EvictionQueue:
     """
 
     def __init__(self, policy: EvictionPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
         # Flat entries (*rank, number, node): flat tuples compare faster than nested
         # ones. The number breaks ties, so that nodes are never compared.
         self._heap: list[tuple[Any, ...]] = []
@@ -122,16 +129,16 @@ class EvictionQueue:
             return
         node.queued = True
         self._num_pushed += 1
-        heapq.heappush(self._heap, (*self._policy.rank(node), self._num_pushed, node))
+        heapq.heappush(self._heap, (*self.policy.rank(node), self._num_pushed, node))
 
     def created(self, node: TreeNode) -> None:
         """Stamp a new leaf and queue it."""
-        node.created = node.last_access = self._policy.now()
+        node.created = node.last_access = self.policy.now()
         self.push(node)
 
     def accessed(self, node: TreeNode) -> None:
         """Stamp a node whose sequence was asked for again."""
-        node.last_access = self._policy.now()
+        node.last_access = self.policy.now()
         node.hit_count += 1
 
     def pop(self) -> TreeNode | None:
@@ -144,12 +151,12 @@ class EvictionQueue:
                 heapq.heappop(heap)
                 node.queued = False
                 continue
-            rank = self._policy.rank(node)
+            rank = self.policy.rank(node)
             if rank > entry[:-2]:
                 heapq.heapreplace(heap, (*rank, *entry[-2:]))
                 continue
             heapq.heappop(heap)
             node.queued = False
-            self._policy.evicted(rank)
+            self.policy.evicted(rank)
             return node
         return None

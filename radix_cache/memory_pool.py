@@ -108,3 +108,19 @@ class TokenToKVPool:
     def token_bytes(self) -> int:
         """Bytes of one token over all layers."""
         return self._buffer[:, :, 0].nbytes
+
+    def read(self, slots: Int32Array) -> torch.Tensor:
+        """A copy in host memory of K and V in the slots: [2, num_layers, n, num_kv_heads, D]."""
+        return self._buffer.index_select(2, self._index(slots)).cpu()
+
+    def write(self, slots: Int32Array, rows: torch.Tensor) -> None:
+        """Set K and V of the slots to what ``read`` gave."""
+        self._buffer.index_copy_(2, self._index(slots), rows.to(self._buffer.device))
+
+    def rows_shape(self, count: int) -> tuple[int, ...]:
+        """The shape of what ``read`` gives for ``count`` slots."""
+        sides, num_layers, _, *row = self._buffer.shape
+        return (sides, num_layers, count, *row)
+
+    def _index(self, slots: Int32Array) -> torch.Tensor:
+        return torch.from_numpy(slots.astype(np.int64)).to(self._buffer.device)

@@ -17,6 +17,7 @@ tree's slots for its own, and moves its lock to the new node.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -24,7 +25,8 @@ import numpy as np
 
 from .allocator import TokenAllocator
 from .eviction import EvictionQueue, eviction_policy
-from .radix_tree import TOKEN_BYTES, Int32Array, RadixTree, TokenIds, TreeNode
+from .radix_tree import TOKEN_BYTES, Int32Array, RadixTree, Span, TokenIds, TreeNode
+from .snapshot import TreeSnapshot, take_snapshot
 
 __all__ = ["CacheStats", "InsertResult", "MatchResult", "NoCache", "PrefixCache", "RadixCache"]
 
@@ -37,6 +39,11 @@ class MatchResult(NamedTuple):
 class InsertResult(NamedTuple):
     prefix_len: int  # tokens that the cache had before, for which it did not take the slots
     node: TreeNode
+
+
+class _Pin(NamedTuple):
+    node: TreeNode
+    num_tokens: int
 
 
 @dataclass(slots=True)
@@ -70,6 +77,9 @@ class PrefixCache(Protocol):
     @property
     def protected_size(self) -> int: ...
 
+    @property
+    def num_nodes(self) -> int: ...
+
     def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
         """How much of a sequence is cached, for ordering a queue: counts as no use of it."""
         ...
@@ -96,14 +106,38 @@ class PrefixCache(Protocol):
         """Free at least this many tokens into the allocator; returns how many it could."""
         ...
 
+    def path_slots(self, node: TreeNode) -> Int32Array:
+        """The slots of the sequence that ends with ``node``; counts as no use of it."""
+        ...
+
     def inc_lock_ref(self, node: TreeNode) -> None:
         """Keep the path to ``node`` until the matching ``dec_lock_ref``."""
         ...
 
     def dec_lock_ref(self, node: TreeNode) -> None: ...
 
+    def pin(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        """Keep the longest cached prefix until ``unpin`` or ``reset``; returns its length.
+
+        Pinning the same tokens again extends the pin to what is cached by then.
+        """
+        ...
+
+    def unpin(self, token_ids: TokenIds, extra_key: str | None = None) -> bool:
+        """Take a ``pin`` of the same tokens back; False if there is none."""
+        ...
+
+    @property
+    def pinned_size(self) -> int:
+        """Tokens pinned; those under several pins count for each."""
+        ...
+
     def reset(self) -> None:
-        """Forget everything and free its slots. No lock may be held."""
+        """Forget everything, pins too, and free its slots. No lock may be held."""
+        ...
+
+    def snapshot(self, most_nodes: int, most_children: int) -> TreeSnapshot:
+        """The top of the tree, for drawing; see snapshot.py."""
         ...
 
     def check_integrity(self) -> None:
@@ -117,18 +151,27 @@ class RadixCache:
     Args:
         allocator: where evicted slots go; its page size is the tree's.
         eviction: name of the policy, see eviction.py.
+        on_evict: told what is evicted while its slots still hold it; a host tier keeps it.
     """
 
-    def __init__(self, allocator: TokenAllocator, eviction: str = "lru") -> None:
+    def __init__(
+        self,
+        allocator: TokenAllocator,
+        eviction: str = "lru",
+        on_evict: Callable[[list[Span]], None] | None = None,
+    ) -> None:
         self.page_size = allocator.page_size
         self.stats = CacheStats()
         self._allocator = allocator
         self._eviction = eviction
+        self._on_evict = on_evict
         self._start_empty()
 
     def _start_empty(self) -> None:
         self._queue = EvictionQueue(eviction_policy(self._eviction))
         self._tree = RadixTree(self.page_size, on_evictable=self._queue.push)
+        self._pins: dict[tuple[str | None, bytes], _Pin] = {}
+        self.pinned_size = 0
 
     @property
     def total_size(self) -> int:
@@ -180,9 +223,12 @@ class RadixCache:
 
     def evict(self, num_tokens: int) -> int:
         freed: list[bytes] = []
+        spans: list[Span] = []
         missing = -(-num_tokens // self.page_size) * self.page_size
         while missing > 0 and (leaf := self._queue.pop()) is not None:
             keep = len(leaf) - missing
+            if self._on_evict is not None:
+                spans.append(self._tree.span(leaf, max(keep, 0)))
             if keep > 0:
                 freed.append(leaf.slots[keep * TOKEN_BYTES :])
                 self._tree.truncate(leaf, keep)
@@ -191,10 +237,15 @@ class RadixCache:
             freed.append(leaf.slots)
             self._tree.remove(leaf)
             missing = -keep
+        if self._on_evict is not None and spans:
+            self._on_evict(spans)
         slots = np.frombuffer(b"".join(freed), dtype=np.int32)
         self._allocator.free(slots)
         self.stats.evicted_tokens += len(slots)
         return len(slots)
+
+    def path_slots(self, node: TreeNode) -> Int32Array:
+        return np.frombuffer(self._tree.span(node).slots, dtype=np.int32)
 
     def inc_lock_ref(self, node: TreeNode) -> None:
         self._tree.lock(node)
@@ -202,10 +253,43 @@ class RadixCache:
     def dec_lock_ref(self, node: TreeNode) -> None:
         self._tree.unlock(node)
 
+    def pin(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        key = self._tree.key_of(token_ids)
+        slots, node = self._tree.match(key, extra_key)
+        self._tree.lock(node)
+        self._unpin(extra_key, key)
+        num_tokens = len(slots) // TOKEN_BYTES
+        self._pins[extra_key, key] = _Pin(node, num_tokens)
+        self.pinned_size += num_tokens
+        return num_tokens
+
+    def unpin(self, token_ids: TokenIds, extra_key: str | None = None) -> bool:
+        return self._unpin(extra_key, self._tree.key_of(token_ids))
+
+    def _unpin(self, extra_key: str | None, key: bytes) -> bool:
+        pin = self._pins.pop((extra_key, key), None)
+        if pin is None:
+            return False
+        self.pinned_size -= pin.num_tokens
+        self._tree.unlock(pin.node)
+        return True
+
     def reset(self) -> None:
+        for extra_key, key in list(self._pins):
+            self._unpin(extra_key, key)
         assert self.protected_size == 0, f"reset with {self.protected_size} tokens locked"
-        self.evict(self.total_size)
+        held = b"".join(node.slots for node in self._tree.nodes())
+        self._allocator.free(np.frombuffer(held, dtype=np.int32))
         self._start_empty()
+
+    def snapshot(self, most_nodes: int, most_children: int) -> TreeSnapshot:
+        return take_snapshot(self._tree, self._queue.policy, most_nodes, most_children)
+
+    def spans(self) -> Iterator[Span]:
+        """Every cached sequence that is no prefix of another, the one used last first."""
+        leaves = [node for node in self._tree.nodes() if not node.children]
+        for leaf in sorted(leaves, key=lambda node: -node.last_access):
+            yield self._tree.span(leaf)._replace(start=0)
 
     def check_integrity(self) -> None:
         self._tree.check_integrity()
@@ -226,7 +310,8 @@ class NoCache:
     def __init__(self, page_size: int = 1) -> None:
         self.page_size = page_size
         self.stats = CacheStats()
-        self.total_size = self.evictable_size = self.protected_size = 0
+        self.total_size = self.evictable_size = self.protected_size = self.pinned_size = 0
+        self.num_nodes = 0
         self._root = TreeNode(None, b"", b"", b"")
 
     def prefix_len(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
@@ -249,6 +334,15 @@ class NoCache:
     def evict(self, num_tokens: int) -> int:
         return 0
 
+    def path_slots(self, node: TreeNode) -> Int32Array:
+        return np.empty(0, dtype=np.int32)
+
+    def pin(self, token_ids: TokenIds, extra_key: str | None = None) -> int:
+        return 0
+
+    def unpin(self, token_ids: TokenIds, extra_key: str | None = None) -> bool:
+        return False
+
     def inc_lock_ref(self, node: TreeNode) -> None:
         pass
 
@@ -257,6 +351,9 @@ class NoCache:
 
     def reset(self) -> None:
         pass
+
+    def snapshot(self, most_nodes: int, most_children: int) -> TreeSnapshot:
+        return TreeSnapshot(self.page_size, 0, 0, 0, 0, [])
 
     def check_integrity(self) -> None:
         pass

@@ -81,6 +81,19 @@ class PathMatch(NamedTuple):
     node: TreeNode
 
 
+class Span(NamedTuple):
+    """The end of a cached sequence: tokens ``start ..`` of ``key``, whose slots are ``slots``."""
+
+    extra_key: str | None
+    key: bytes  # from the root on, like ``slots``
+    slots: bytes
+    start: int
+
+    @property
+    def end(self) -> int:
+        return len(self.key) // TOKEN_BYTES
+
+
 class RadixTree:
     """Longest-prefix lookup over whole pages of tokens, with reference-counted locks.
 
@@ -189,6 +202,19 @@ class RadixTree:
         leaf.key = leaf.key[: num_tokens * TOKEN_BYTES]
         leaf.slots = leaf.slots[: num_tokens * TOKEN_BYTES]
 
+    def span(self, node: TreeNode, keep: int = 0) -> Span:
+        """The sequence that ends with ``node``; its start is ``keep`` tokens into the node."""
+        keys: list[bytes] = []
+        slots: list[bytes] = []
+        top = lowest = node
+        while node.parent is not None:
+            keys.append(node.key)
+            slots.append(node.slots)
+            top, node = node, node.parent
+        key = b"".join(reversed(keys))
+        start = len(key) // TOKEN_BYTES - len(lowest) + keep
+        return Span(self.namespace(top), key, b"".join(reversed(slots)), start)
+
     def holds(self, node: TreeNode) -> bool:
         return node.parent is not None or node is self.root
 
@@ -249,6 +275,11 @@ class RadixTree:
         if start > 0 or extra_key is None:
             return page
         return page + b":" + extra_key.encode("utf-8", "surrogatepass")
+
+    def namespace(self, top: TreeNode) -> str | None:
+        """The ``extra_key`` that ``_edge`` put into the name of a child of the root."""
+        name = top.edge[self._page_bytes :]
+        return name[1:].decode("utf-8", "surrogatepass") if name else None
 
     def _common_len(self, child: TreeNode, key: bytes, start: int) -> int:
         """Bytes, in whole pages, that ``child.key`` shares with ``key[start:]``."""

@@ -18,9 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sglang_lang.kernels.cpu.isa import LEVELS, detect_isa
-from sglang_lang.kernels.native import COMPILERS
-
-from .server_args import cache_dir
+from sglang_lang.kernels.native import COMPILERS, cache_folder
 
 DISTRIBUTION = "sglang-lang"
 MIB = 1 << 20
@@ -144,6 +142,6 @@ def _implementation(op: object) -> str:
 
 
 def _cache() -> Finding:
-    folder = cache_dir()
+    folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Finding("cache", f"{folder}, {size / MIB:.0f} MiB")

@@ -24,6 +24,7 @@ from .scheduler.setup import make_scheduler
 from .server_args import ServerArgs, resolve
 from .text.chat import load_tokenizer, render_chat
 from .text.generation import Generation
+from .text.pinning import pin_prefix, unpin_prefix
 from .text.prompts import as_dict, as_inputs, as_response
 from .text.scoring import score_choices
 from .text.tokenizer import Tokenizer
@@ -152,6 +153,14 @@ class Engine:
         if not reply.ok:
             raise RequestError(reply.message)
 
+    def pin_prefix(self, prefix: str | Sequence[int], extra_key: str | None = None) -> int:
+        """Compute a prefix and keep it cached; returns how many tokens are kept."""
+        return self._call(pin_prefix(self._manager, _prefix(prefix, extra_key)))
+
+    def unpin_prefix(self, prefix: str | Sequence[int], extra_key: str | None = None) -> None:
+        """Give a pinned prefix up; RequestError if there is no such pin."""
+        self._call(unpin_prefix(self._manager, _prefix(prefix, extra_key)))
+
     def model_info(self) -> dict[str, Any]:
         return {
             "model_path": self.server_args.model_path or self.model_name,
@@ -257,6 +266,12 @@ class Engine:
         async for generation in stream:
             return as_dict(self._manager, generation, with_text)
         return None
+
+
+def _prefix(prefix: str | Sequence[int], extra_key: str | None) -> GenerateInput:
+    if isinstance(prefix, str):
+        return GenerateInput(text=prefix, extra_key=extra_key)
+    return GenerateInput(input_ids=prefix, extra_key=extra_key)
 
 
 async def _close(stream: AsyncIterator[Generation]) -> None:

@@ -48,11 +48,22 @@ class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
         return rid == self.rid_prefix if self.exact else rid.startswith(self.rid_prefix)
 
 
+Action = Literal[
+    "flush_cache", "stats", "ping", "shutdown", "pin_prefix", "unpin_prefix", "radix_tree"
+]
+
+
 class ControlRequest(msgspec.Struct, tag="control", kw_only=True):
-    """Anything that is not generation; answered by one ``ControlReply`` with the same id."""
+    """Anything that is not generation; answered by one ``ControlReply`` with the same id.
+
+    ``input_ids`` and ``extra_key`` name a prefix to pin or unpin; ``most_nodes`` bounds the tree.
+    """
 
     id: int
-    action: Literal["flush_cache", "stats", "ping", "shutdown"]
+    action: Action
+    input_ids: list[int] = []
+    extra_key: str | None = None
+    most_nodes: int = 0
 
 
 ToScheduler = GenerateRequest | AbortRequest | ControlRequest

@@ -7,7 +7,6 @@ other code changes the arguments. Only the constructors of the top object of eac
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -44,7 +43,7 @@ class ServerArgs:
         "gguf computes with a GGUF file's weights as they are stored (bfloat16 on a CPU)", None
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
-    kernel_backend: Literal["auto", "reference", "cpu", "triton", "flashinfer"] = _arg(
+    kernel_backend: Literal["auto", "reference", "cpu"] = _arg(
         "which implementation of the kernels", "auto"
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
@@ -66,6 +65,15 @@ class ServerArgs:
         "dtype of the KV cache", "auto"
     )
     page_size: int = _arg("tokens to a page of the KV cache", 1)
+    kv_tier_size: float | None = _arg(
+        "GiB for KV evicted from the cache: in files with --cache-dir, else in host memory (GPU)",
+        None,
+    )
+    cache_dir: str | None = _arg(
+        "folder for evicted KV, reused after a restart by the same model; 8 GiB at most, unless "
+        "--kv-tier-size says otherwise",
+        None,
+    )
     # --- scheduling
     max_running_requests: int | None = _arg("requests in one batch", None)
     max_queued_requests: int | None = _arg("requests waiting before the server answers 429", None)
@@ -100,13 +108,24 @@ class ServerArgs:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ServerArgsError(f"--{name.replace('_', '-')} must be positive, got {value}")
+        if self.kv_tier_size is not None and self.kv_tier_size <= 0:
+            raise ServerArgsError(f"--kv-tier-size must be positive, got {self.kv_tier_size}")
+        if self.disable_radix_cache and (self.kv_tier_size or self.cache_dir):
+            raise ServerArgsError(
+                "--kv-tier-size and --cache-dir keep what the radix cache evicts: drop them, or "
+                "--disable-radix-cache"
+            )
         fraction = self.mem_fraction_static
         if fraction is not None and not 0.0 < fraction < 1.0:
             raise ServerArgsError(f"--mem-fraction-static must be in (0, 1), got {fraction}")
 
 
 def resolve(args: ServerArgs) -> ServerArgs:
-    """The same arguments with every "auto" settled that can be settled before the model is read."""
+    """The same arguments with every "auto" settled that can be settled before the model is read.
+
+    Raises:
+        ServerArgsError: a value that this machine, or the device asked for, cannot serve.
+    """
     on_gpu = _has_nvidia_gpu() if args.device == "auto" else args.device == "cuda"
     defaults: dict[str, Any] = {
         "chunked_prefill_size": 8192 if on_gpu else 512,
@@ -118,7 +137,28 @@ def resolve(args: ServerArgs) -> ServerArgs:
     settled["device"] = "cuda" if on_gpu else "cpu"
     if args.dtype == "auto":
         settled["dtype"] = "bfloat16"
-    return replace(args, **settled)
+    if args.cache_dir is not None and args.kv_tier_size is None:
+        settled["kv_tier_size"] = 8.0
+    settled_args = replace(args, **settled)
+    _check_device(settled_args)
+    return settled_args
+
+
+def _check_device(args: ServerArgs) -> None:
+    """Refuse what the device cannot do, before a process has started and a model was read."""
+    if args.device == "cuda":
+        if not _has_nvidia_gpu():
+            raise ServerArgsError("--device cuda: no NVIDIA GPU is here; leave --device away")
+        if args.kernel_backend == "cpu":
+            raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
+        return
+    if args.kv_tier_size is not None and args.cache_dir is None:
+        raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")
+    for flag, value in (("--dtype", args.dtype), ("--kv-cache-dtype", args.kv_cache_dtype)):
+        if value == "float16":
+            raise ServerArgsError(
+                f"{flag} float16: a CPU computes in bfloat16 or float32; choose one of these"
+            )
 
 
 def _has_nvidia_gpu() -> bool:
@@ -165,12 +205,3 @@ def _argument_type(hint: Any) -> dict[str, Any]:
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
     return {"type": kind}
-
-
-def cache_dir() -> Path:
-    """Where downloaded models, built kernels and vocabularies are kept."""
-    configured = os.environ.get("SGLANG_LANG_CACHE")
-    if configured:
-        return Path(configured).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "sglang_lang"

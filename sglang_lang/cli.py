@@ -69,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     add_sampling_flags(command, temperature=0.0, max_tokens=128)
     add_backend_flags(command)
 
+    command = add_command(commands, "cache", cache, "draw the prefix cache of a running server")
+    command.add_argument("--url", default="http://127.0.0.1:30000", help="where the server is")
+    command.add_argument("--api-key", metavar="KEY", help="what the server asks for")
+    command.add_argument("--nodes", type=int, default=100, help="most nodes to draw")
+
     add_command(
         commands, "doctor", examine, "say what this machine has, lacks, and what that costs"
     )
@@ -156,6 +161,13 @@ def generate(args: argparse.Namespace) -> int:
         terminal.generate(
             connection, prompt, regex=args.regex, json_schema=args.json_schema, **sampling(args)
         )
+    return 0
+
+
+def cache(args: argparse.Namespace) -> int:
+    with needs("runtime"):
+        from . import cache_view
+    cache_view.draw(cache_view.fetch(args.url, args.api_key, args.nodes))
     return 0
 
 

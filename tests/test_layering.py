@@ -68,10 +68,10 @@ PACKAGES = {
         "openai",
         "anthropic",
         "litellm",
-        "tiktoken",
         "google",
         "jinja2",
         "pydantic",
+        "rich",
     },
 }
 

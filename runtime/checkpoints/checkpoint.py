@@ -35,6 +35,11 @@ class Checkpoint(Protocol):
     @property
     def config(self) -> ModelConfig: ...
 
+    @property
+    def files(self) -> list[Path]:
+        """What decides the weights: configuration and weight files."""
+        ...
+
     def tokenizer(self) -> Tokenizer:
         """Build the tokenizer (some 0.1 s); raises ModelLoadError where the checkpoint has none."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelLoadError
@@ -23,6 +24,10 @@ class DummyCheckpoint:
         self._original = original
         self.name: str = original.name
         self.config: ModelConfig = original.config
+
+    @property
+    def files(self) -> list[Path]:
+        return self._original.files
 
     def tokenizer(self) -> Tokenizer:
         return self._original.tokenizer()

@@ -17,8 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from sglang_lang.kernels.native import cache_folder
+
 from ..errors import ModelLoadError
-from ..server_args import cache_dir
 
 FILE_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FILE_BYTES = 98_362_432
@@ -35,7 +36,7 @@ _CHUNK_BYTES = 1 << 20
 
 def embedded_model_path() -> Path:
     """Where the embedded model lies, or will lie once fetched."""
-    return cache_dir() / "models" / FILE_NAME
+    return cache_folder() / "models" / FILE_NAME
 
 
 def fetch_embedded_model() -> Path:

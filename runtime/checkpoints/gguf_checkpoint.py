@@ -33,6 +33,10 @@ class GGUFCheckpoint:
         with self._metadata_read():
             self.config = ModelConfig.from_hf(hf_config(self.file))
 
+    @property
+    def files(self) -> list[Path]:
+        return [self.file.path]
+
     def tokenizer(self) -> Tokenizer:
         with self._metadata_read():
             return tokenizer_from_gguf(

@@ -36,6 +36,10 @@ class HuggingFaceCheckpoint:
             raise ModelLoadError(f"{folder} holds no config.json, so it is not a model folder")
         self.config = ModelConfig.from_hf(config, _read_json(folder / "generation_config.json"))
 
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / "config.json", *sorted(self.folder.glob("*.safetensors"))]
+
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.from_folder(
             self.folder,

@@ -6,6 +6,7 @@ Knows tensors, KV slots and sampling; knows nothing of requests.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -77,6 +78,7 @@ class ModelRunner:
         self._sampler = Sampler(ops, device)
         self._last_token = torch.zeros(req_pool.size, dtype=torch.int64, device=device)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+        self._failure: BaseException | None = None
 
     def launch(self, step: StepInput) -> LaunchedStep:
         """Queue the step behind those launched before; returns at once."""
@@ -84,11 +86,28 @@ class ModelRunner:
         self._worker.submit(self._run, launched)
         return launched
 
+    def run_in_order(self, work: Callable[[], None]) -> Future[None]:
+        """Queue work on the KV pool behind the steps launched before; its failure fails the next.
+
+        Returns at once; the future is for those who want to wait.
+        """
+        return self._worker.submit(self._run_work, work)
+
     def close(self) -> None:
         self._worker.shutdown(wait=True)
 
+    def _run_work(self, work: Callable[[], None]) -> None:
+        try:
+            with torch.inference_mode():
+                work()
+        except BaseException as error:
+            self._failure = error
+            raise
+
     def _run(self, launched: LaunchedStep) -> None:
         try:
+            if self._failure is not None:
+                raise self._failure
             with torch.inference_mode():
                 launched.future.set_result(self._forward(launched))
         except BaseException as error:  # handed to the thread that waits for the result

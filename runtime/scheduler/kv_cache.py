@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import numpy.typing as npt
 
 from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.host_tier import HostTier, KVLoad
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool
-from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache
+from sglang_lang.radix_cache.prefix_cache import (
+    MatchResult,
+    NoCache,
+    PrefixCache,
+    RadixCache,
+)
 
 from .req import Req
+
+MOST_CHILDREN = 16  # of a node in a drawing of the tree
+SAVE_SECONDS = 5.0  # for saving what is cached when the process ends
 
 
 class KVCache:
@@ -20,11 +31,16 @@ class KVCache:
     """
 
     def __init__(
-        self, allocator: TokenAllocator, req_pool: ReqToTokenPool, prefix_cache: PrefixCache
+        self,
+        allocator: TokenAllocator,
+        req_pool: ReqToTokenPool,
+        prefix_cache: PrefixCache,
+        tier: HostTier | None = None,
     ) -> None:
         self.allocator = allocator
         self.req_pool = req_pool
         self.prefix_cache = prefix_cache
+        self.tier = tier
         self.page_size = allocator.page_size
         self.shares = not isinstance(prefix_cache, NoCache)
 
@@ -43,7 +59,48 @@ class KVCache:
         page = self.page_size
         return sum(-(-req.alloc_len // page) * page - req.cached_len for req in running)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether evicted KV is being read for a waiting request."""
+        return self.tier is not None and self.tier.is_loading
+
+    def counters(self) -> dict[str, object]:
+        """What the cache and its tier have done so far."""
+        stats = self.prefix_cache.stats
+        counters: dict[str, object] = {
+            "cache_hit_rate": stats.hit_rate,
+            "cache_lookups": stats.lookups,
+            "cache_lookup_tokens": stats.lookup_tokens,
+            "cache_hit_tokens": stats.hit_tokens,
+            "evicted_tokens": stats.evicted_tokens,
+            "num_cached_nodes": self.prefix_cache.num_nodes,
+        }
+        if self.tier is not None:
+            counters |= {
+                f"kv_tier_{name}": value for name, value in asdict(self.tier.stats).items()
+            }
+            counters["kv_tier_bytes"] = self.tier.store.total_bytes
+            counters["kv_tier_capacity_bytes"] = self.tier.store.capacity
+        return counters
+
+    def tree(self, most_nodes: int) -> dict[str, object]:
+        """The top of the radix tree, for drawing."""
+        snapshot = asdict(self.prefix_cache.snapshot(most_nodes, MOST_CHILDREN))
+        return {**snapshot, "stats": self.counters()}
+
     # ------------------------------------------------------------------ a request's life
+
+    def is_ready(self, req: Req) -> bool:
+        """Whether a waiting request may be admitted now: what the tier holds of it has been read.
+
+        Asks for it the first time.
+        """
+        if self.tier is None:
+            return True
+        if req.tier_load is None:
+            tokens = self._usable_prefix(req)
+            req.tier_load = self.tier.load(tokens, req.request.extra_key, self.cached_len(req))
+        return req.tier_load is not None and req.tier_load.done
 
     def admit(self, req: Req) -> bool:
         """Give the request a row of the table that starts with its longest cached prefix.
@@ -55,6 +112,9 @@ class KVCache:
             return False
         match = self.prefix_cache.match_prefix(self._usable_prefix(req), req.request.extra_key)
         self.prefix_cache.inc_lock_ref(match.node)
+        load, req.tier_load = req.tier_load, None
+        if load is not None and load.start <= len(match.slots) < load.end:
+            match = self._bring_back(req, match, load)
         prefix_len = len(match.slots)
         req.pool_idx, req.node = pool_idx, match.node
         req.cached_len = req.kv_len = req.alloc_len = prefix_len
@@ -69,7 +129,11 @@ class KVCache:
         if missing <= 0:
             return True
         assert req.pool_idx is not None
-        slots = self._alloc(req, missing)
+        last_slot = None
+        if req.alloc_len:
+            last = req.alloc_len - 1
+            last_slot = int(self.req_pool.slots(req.pool_idx, last, req.alloc_len)[0])
+        slots = self._alloc(last_slot, req.alloc_len, missing)
         if slots is None:
             return False
         self.req_pool.write(req.pool_idx, req.alloc_len, slots)
@@ -117,8 +181,8 @@ class KVCache:
         self.prefix_cache.inc_lock_ref(held.node)
         self.prefix_cache.dec_lock_ref(req.node)
         if held.prefix_len > req.cached_len:
-            match = self.prefix_cache.match_prefix(tokens, extra_key=req.request.extra_key)
-            self.req_pool.write(req.pool_idx, 0, match.slots[: held.prefix_len])
+            shared = self.prefix_cache.path_slots(held.node)[: held.prefix_len]
+            self.req_pool.write(req.pool_idx, 0, shared)
             self.allocator.free(slots[req.cached_len : held.prefix_len])
         req.node = held.node
         req.cached_len = end
@@ -138,18 +202,63 @@ class KVCache:
         req.pool_idx, req.node = None, None
         req.kv_len = req.cached_len = req.alloc_len = 0
 
+    # ------------------------------------------------------------------ all requests
+
+    def pin(self, tokens: list[int], extra_key: str | None) -> int | None:
+        """Keep the cached prefix of ``tokens``, and return its length.
+
+        None, and nothing is pinned, if a request of full length would then no longer fit.
+        """
+        cache, page = self.prefix_cache, self.page_size
+        longest = self.req_pool.max_context_len + page
+        wanted = cache.pinned_size + cache.prefix_len(tokens, extra_key)
+        if wanted + longest > self.allocator.capacity:
+            return None
+        return cache.pin(tokens, extra_key)
+
+    def reset(self) -> None:
+        """Forget all cached KV; no request may be running."""
+        self.prefix_cache.reset()
+        if self.tier is not None:
+            self.tier.clear()
+
+    def close(self, save: bool) -> None:
+        """Let go of the tier's files; ``save`` puts all cached KV there first, for a restart."""
+        if self.tier is None:
+            return
+        if save and self.tier.store.persistent and isinstance(self.prefix_cache, RadixCache):
+            self.tier.save_all(self.prefix_cache.spans(), SAVE_SECONDS)
+        self.tier.close()
+
     # ------------------------------------------------------------------ parts
+
+    def _bring_back(self, req: Req, match: MatchResult, load: KVLoad) -> MatchResult:
+        """Extend a locked match with what was evicted; the lock moves to the longer one."""
+        cache, tier = self.prefix_cache, self.tier
+        assert tier is not None
+        start = len(match.slots)
+        fresh = self._alloc(int(match.slots[-1]) if start else None, start, load.end - start)
+        if fresh is None:
+            return match
+        tier.restore(load, start, fresh)
+        cache.stats.hit_tokens += len(fresh)
+        slots = np.concatenate((match.slots, fresh))
+        tokens, request = req.token_array(load.end), req.request
+        held = cache.insert(tokens, slots, request.extra_key, request.priority)
+        assert held.prefix_len == start, f"{held.prefix_len} tokens were cached, not {start}"
+        cache.inc_lock_ref(held.node)
+        cache.dec_lock_ref(match.node)
+        return MatchResult(slots, held.node)
 
     def _usable_prefix(self, req: Req) -> npt.NDArray[np.int32]:
         return req.token_array(req.longest_usable_prefix)
 
-    def _alloc(self, req: Req, count: int) -> npt.NDArray[np.int32] | None:
-        last_slot = None
-        if req.alloc_len:
-            assert req.pool_idx is not None
-            last_slot = int(self.req_pool.slots(req.pool_idx, req.alloc_len - 1, req.alloc_len)[0])
-        slots = self.allocator.alloc_extend(last_slot, req.alloc_len, count)
+    def _alloc(
+        self, last_slot: int | None, prefix_len: int, count: int
+    ) -> npt.NDArray[np.int32] | None:
+        """``TokenAllocator.alloc_extend``, evicting what it takes."""
+        slots = self.allocator.alloc_extend(last_slot, prefix_len, count)
         if slots is None:
             self.prefix_cache.evict(count + self.page_size - self.allocator.available())
-            slots = self.allocator.alloc_extend(last_slot, req.alloc_len, count)
+            slots = self.allocator.alloc_extend(last_slot, prefix_len, count)
         return slots

@@ -88,6 +88,8 @@ class Planner:
             needed = req.total_len + self._expected_output(req) + self._kv.page_size
             if queues.running and promised + needed > self._kv.available():
                 break
+            if not self._kv.is_ready(req):
+                continue
             if not self._kv.admit(req):
                 break
             part = _part(req, min(req.extend_len, budget))

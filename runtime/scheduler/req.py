@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sglang_lang.constrained.matcher import GrammarMatcher
+from sglang_lang.radix_cache.host_tier import KVLoad
 from sglang_lang.radix_cache.radix_tree import TreeNode
 
 from ..messages import FinishReason, GenerateRequest, Logprobs
@@ -44,6 +45,7 @@ class Req:
         "alloc_len",
         "pool_idx",
         "node",
+        "tier_load",
         "matcher",
         "stop_checker",
         "seed",
@@ -74,6 +76,7 @@ class Req:
         self.alloc_len = 0
         self.pool_idx: int | None = None
         self.node: TreeNode | None = None
+        self.tier_load: KVLoad | None = None  # asked for while it waits, used when it is admitted
         self.matcher: GrammarMatcher | None = None
         self.stop_checker: StopChecker | None = None
         self.seed = seed

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_MS = 1000
 COMPILING_WAIT_MS = 2
+LOADING_WAIT_MS = 1
 
 
 class Runner(Protocol):
@@ -131,6 +132,7 @@ class Scheduler:
                 self.step()
         finally:
             self._flush()
+            self.kv.close(save=self._stopping)
             self._runner.close()
             self._grammars.close()
             self._port.close()
@@ -214,8 +216,10 @@ class Scheduler:
 
     def _patience_ms(self) -> int:
         """How long the loop may wait for a message: not at all while there is work."""
-        if self._in_flight is not None or self.queues.running or self.queues.waiting:
+        if self._in_flight is not None or self.queues.running:
             return 0
+        if self.queues.waiting:
+            return LOADING_WAIT_MS if self.kv.is_loading else 0
         return COMPILING_WAIT_MS if len(self._grammars) else IDLE_WAIT_MS
 
     def _add(self, request: GenerateRequest) -> None:
@@ -316,18 +320,28 @@ class Scheduler:
 
     def _control(self, request: ControlRequest) -> None:
         ok, message = True, ""
-        if request.action == "flush_cache":
-            ok, message = self._flush_cache()
-        elif request.action == "shutdown":
-            self._stopping = True
-        data = self.snapshot() if request.action == "stats" else {}
+        data: dict[str, object] = {}
+        match request.action:
+            case "flush_cache":
+                ok, message = self._flush_cache()
+            case "shutdown":
+                self._stopping = True
+            case "stats":
+                data = self.snapshot()
+            case "radix_tree":
+                data = self.kv.tree(request.most_nodes)
+            case "pin_prefix":
+                pinned = self.kv.pin(request.input_ids, request.extra_key)
+                ok, data = pinned is not None, {"pinned_tokens": pinned}
+            case "unpin_prefix":
+                ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
         self._replies.append(ControlReply(id=request.id, ok=ok, message=message, data=data))
 
     def _flush_cache(self) -> tuple[bool, str]:
         if self.queues.running or self.queues.waiting or len(self._grammars):
             return False, "requests are running: the cache can only be flushed when none is"
         self._collect()
-        self.kv.prefix_cache.reset()
+        self.kv.reset()
         return True, ""
 
     def snapshot(self) -> dict[str, object]:
@@ -344,7 +358,7 @@ class Scheduler:
             "num_free_slots": self.kv.allocator.available(),
             "num_cached_tokens": cache.total_size,
             "new_token_ratio": self._planner.new_token_ratio.value,
-            "cache_hit_rate": cache.stats.hit_rate,
-            "evicted_tokens": cache.stats.evicted_tokens,
+            "num_pinned_tokens": cache.pinned_size,
+            **self.kv.counters(),
             **self.stats.snapshot(),
         }

@@ -12,6 +12,7 @@ from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 
@@ -33,6 +34,7 @@ from .policy import SchedulePolicy
 from .results import ResultProcessor
 from .scheduler import Limits, Scheduler
 from .step_builder import StepBuilder
+from .tier_setup import make_tier
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +91,14 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     assert args.max_running_requests is not None
     req_pool = ReqToTokenPool(args.max_running_requests, context_len, device)
     allocator = TokenAllocator(num_slots, args.page_size)
-    kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator))
+    runner = ModelRunner(model, ops, kv_pool, req_pool, device)
+    tier = make_tier(args, checkpoint, context_len, kv_pool, runner.run_in_order)
+    kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
     scheduler = Scheduler(
         port=port,
-        runner=ModelRunner(model, ops, kv_pool, req_pool, device),
+        runner=runner,
         kv=kv,
         planner=_planner(args, kv, context_len),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
@@ -166,10 +170,13 @@ def _kv_pool(
     return TokenToKVPool(num_slots, *shape, dtype, device), num_slots
 
 
-def _prefix_cache(args: ServerArgs, allocator: TokenAllocator) -> PrefixCache:
+def _prefix_cache(
+    args: ServerArgs, allocator: TokenAllocator, tier: HostTier | None
+) -> PrefixCache:
     if args.disable_radix_cache:
         return NoCache(allocator.page_size)
-    return RadixCache(allocator, args.radix_eviction_policy)
+    on_evict = tier.save if tier is not None else None
+    return RadixCache(allocator, args.radix_eviction_policy, on_evict)
 
 
 def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:

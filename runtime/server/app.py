@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ..errors import RequestError, SGLangError
-from . import native, openai_chat, openai_completions
+from . import cache_admin, native, openai_chat, openai_completions
 from .auth import BearerAuth
 from .context import ServerContext, context_of
 from .errors import on_error
@@ -41,8 +41,9 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Fast
     """
     app = FastAPI(title="sglang-lang", lifespan=lifespan or _nothing_beside)
     app.state.context = context
-    for router in (native.router, openai_completions.router, openai_chat.router, models):
-        app.include_router(router)
+    for routes in (native, cache_admin, openai_completions, openai_chat):
+        app.include_router(routes.router)
+    app.include_router(models)
     app.add_exception_handler(SGLangError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, on_error)

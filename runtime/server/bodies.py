@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TypeVar
 
@@ -37,6 +38,13 @@ async def read(request: Request, kind: type[S]) -> S:
         raise RequestError(message.replace("`$.", "`"), param=field or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"the body is not valid JSON: {error}") from error
+
+
+def namespace(extra_key: str | None, cache_salt: str | None) -> str | None:
+    """One name for both; no two different pairs give the same."""
+    if not extra_key and not cache_salt:
+        return None
+    return json.dumps([extra_key or "", cache_salt or ""])
 
 
 def _quoted_field(message: str) -> str | None:

@@ -17,7 +17,7 @@ from ..text.chat import render_chat
 from ..text.prompts import Inputs, as_dict, as_inputs, as_response
 from ..text.scoring import score_choices
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
-from .bodies import read
+from .bodies import namespace, read
 from .context import context_of
 from .streaming import event, json_response, merge, sse_response, while_connected
 
@@ -64,17 +64,12 @@ class GenerateBody(msgspec.Struct):
             return_text_in_logprobs=bool(self.return_text_in_logprobs),
             rid=self.rid,
             priority=self.priority or 0,
-            extra_key=_joined(self.extra_key, self.cache_salt),
+            extra_key=namespace(self.extra_key, self.cache_salt),
             add_special_tokens=self.add_special_tokens is not False,
         )
 
 
 _UNSERVED = ("image_data", "video_data", "audio_data", "lora_path", "custom_logit_processor")
-
-
-def _joined(extra_key: str | None, cache_salt: str | None) -> str | None:
-    keys = [key for key in (extra_key, cache_salt) if key]
-    return "\0".join(keys) if keys else None
 
 
 @router.api_route("/generate", methods=["POST", "PUT"])

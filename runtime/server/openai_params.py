@@ -11,6 +11,7 @@ import msgspec
 from ..errors import RequestError
 from ..sampling_params import SamplingParams
 from ..text.generation import Generation
+from .bodies import namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -137,8 +138,7 @@ class SamplingBody(msgspec.Struct, kw_only=True):
 
     @property
     def namespace(self) -> str | None:
-        keys = [key for key in (self.extra_key, self.cache_salt) if key]
-        return "\0".join(keys) if keys else None
+        return namespace(self.extra_key, self.cache_salt)
 
 
 def usage(generations: Iterable[Generation], prompts: int = 1) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import EngineDeadError, ModelLoadError
 from ..ipc import SchedulerStart, ZmqSchedulerClient
-from ..messages import SchedulerFailed, SchedulerReady
+from ..messages import ControlRequest, SchedulerFailed, SchedulerReady
 from ..server_args import ServerArgs
 from ..text.tokenizer_manager import TokenizerManager
 
@@ -31,6 +31,7 @@ class SchedulerProcess:
 
     def __init__(self, args: ServerArgs) -> None:
         self.client = ZmqSchedulerClient()
+        self._is_ready = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sglang_lang.runtime.scheduler.process"], stdin=subprocess.PIPE
         )
@@ -57,6 +58,7 @@ class SchedulerProcess:
         if isinstance(message, SchedulerFailed):
             raise ModelLoadError(message.message)
         assert isinstance(message, SchedulerReady), message
+        self._is_ready = True
         return message
 
     async def exited(self) -> None:
@@ -65,9 +67,12 @@ class SchedulerProcess:
             await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """End it, gently first."""
+        """End it, gently first: one that runs may have KV to save."""
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        if self._is_ready:
+            self.client.send([ControlRequest(id=0, action="shutdown")])
+        else:
+            self.process.stdin.close()
         try:
             await asyncio.wait_for(self.exited(), STOP_SECONDS)
         except TimeoutError:

@@ -12,12 +12,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any
 
 from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
 from ..ipc import SchedulerClient
 from ..messages import (
     AbortRequest,
+    Action,
     BatchOutput,
     ControlReply,
     ControlRequest,
@@ -187,7 +188,7 @@ class TokenizerManager:
     async def _submit(self, request: GenerateInput) -> _Live:
         params = request.sampling_params
         params.validate(self.tokenizer.vocab_size)
-        input_ids = await self._input_ids(request)
+        input_ids = await self.input_ids(request)
         client = self._client
         if client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
@@ -235,7 +236,8 @@ class TokenizerManager:
             return self.tokenizer.encode(text, add_special_tokens)
         return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens)
 
-    async def _input_ids(self, request: GenerateInput) -> list[int]:
+    async def input_ids(self, request: GenerateInput) -> list[int]:
+        """The request's prompt as token ids, checked."""
         if self.ready is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
         if (request.text is None) == (request.input_ids is None):
@@ -279,19 +281,14 @@ class TokenizerManager:
     async def shutdown(self) -> None:
         """Tell the scheduler to stop; what is still running ends with EngineDeadError."""
         if self._client is not None:
-            await self._ask("shutdown")
+            await self.control("shutdown")
         self.detach(EngineDeadError("the engine was shut down"))
 
-    async def control(self, action: Literal["flush_cache", "stats", "ping"]) -> ControlReply:
-        """Ask the scheduler for something that is not generation."""
-        return await self._ask(action)
-
-    async def _ask(
-        self, action: Literal["flush_cache", "stats", "ping", "shutdown"]
-    ) -> ControlReply:
+    async def control(self, action: Action, **fields: Any) -> ControlReply:
+        """Ask the scheduler for something that is not generation; see ControlRequest."""
         if self._client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
-        request = ControlRequest(id=next(self._control_ids), action=action)
+        request = ControlRequest(id=next(self._control_ids), action=action, **fields)
         future = asyncio.get_running_loop().create_future()
         self._controls[request.id] = future
         self._client.send([request])

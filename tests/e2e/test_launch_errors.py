@@ -20,6 +20,9 @@ pytestmark = pytest.mark.slow
         (["--no-such-flag"], "--no-such-flag"),
         (["--schedule-policy", "magic"], "--schedule-policy"),
         (["--chat-template", "/no/such/file"], "--chat-template"),
+        (["--device", "cpu", "--dtype", "float16"], "--dtype float16"),
+        (["--device", "cpu", "--kv-cache-dtype", "float16"], "--kv-cache-dtype float16"),
+        (["--kernel-backend", "triton"], "--kernel-backend"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -41,7 +41,7 @@ def test_a_batch_of_single_tokens_equals_growing_one_by_one(
     page_size: int, lengths: list[int]
 ) -> None:
     def start() -> tuple[TokenAllocator, list[int]]:
-        allocator = TokenAllocator(60 * page_size, page_size)
+        allocator = TokenAllocator(100 * page_size, page_size)
         lasts = []
         for length in lengths:
             slots = allocator.alloc(length)

@@ -44,6 +44,6 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_cache_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(bytes(1 << 20))
-    monkeypatch.setattr("sglang_lang.runtime.doctor.cache_dir", lambda: tmp_path)
+    monkeypatch.setattr("sglang_lang.runtime.doctor.cache_folder", lambda: tmp_path)
     [cache] = [f for f in doctor.examine() if f.topic == "cache"]
     assert cache.text == f"{tmp_path}, 1 MiB"

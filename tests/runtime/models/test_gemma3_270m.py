@@ -13,9 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.kernels.native import cache_folder
 from sglang_lang.runtime.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from sglang_lang.runtime.models.registry import load_model
-from sglang_lang.runtime.server_args import cache_dir
 
 from ..text.samples import TEXTS
 from .paged import PagedRunner
@@ -37,7 +37,7 @@ NUM_TOKENS = 32
 @pytest.fixture(scope="module")
 def gemma_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GGUF in the cache; the first time put together from the package's four parts."""
-    path = cache_dir() / "models" / "gemma-3-270m-q4_k_m.gguf"
+    path = cache_folder() / "models" / "gemma-3-270m-q4_k_m.gguf"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         target = tmp_path_factory.mktemp("package")

@@ -16,8 +16,10 @@ from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
+from sglang_lang.radix_cache.block_store import BlockStore
+from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
-from sglang_lang.radix_cache.prefix_cache import NoCache, RadixCache
+from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 from sglang_lang.runtime.messages import (
     BatchOutput,
     FinishReason,
@@ -132,6 +134,9 @@ class Toy:
     policy: str = "lpm"
     jump_forward: bool = True
     stream_interval: int = 1
+    eviction: str = "lru"
+    tier: BlockStore | None = None
+    tier_model: bytes = b"toy"
 
     def build(self) -> ToyScheduler:
         return ToyScheduler(self)
@@ -144,17 +149,23 @@ class ToyScheduler:
         num_slots = toy.slots + toy.page_size
         kv_pool = TokenToKVPool(num_slots, 1, 1, 1, torch.float32, CPU)
         allocator = TokenAllocator(num_slots, toy.page_size)
-        cache = RadixCache(allocator, "lru") if toy.cache else NoCache(allocator.page_size)
-        self.kv = KVCache(allocator, req_pool, cache)
-        self.capacity = allocator.available()
         ops = load_ops(CPU, "reference")
+        runner = ModelRunner(HashModel(), ops, kv_pool, req_pool, CPU)
+        tier = None
+        if toy.tier is not None:
+            tier = HostTier(kv_pool, toy.tier, toy.tier_model, toy.page_size, runner.run_in_order)
+        cache: PrefixCache = NoCache(allocator.page_size)
+        if toy.cache:
+            cache = RadixCache(allocator, toy.eviction, tier.save if tier is not None else None)
+        self.kv = KVCache(allocator, req_pool, cache, tier)
+        self.capacity = allocator.available()
         tokenizer = ByteTokenizer()
         vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
         jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
         eos = frozenset({EOS})
         self.scheduler = Scheduler(
             port=self.port,
-            runner=ModelRunner(HashModel(), ops, kv_pool, req_pool, CPU),
+            runner=runner,
             kv=self.kv,
             planner=Planner(
                 self.kv, SchedulePolicy(toy.policy, self.kv), toy.chunk, toy.max_running, 1.0
