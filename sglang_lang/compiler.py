@@ -12,13 +12,13 @@ from .backends.base import HasBackend, Request
 from .background import together, wait_for
 from .executor import StreamExecutor
 from .forks import appended, gathered
-from .function import SglFunction
 from .graph import Assign, Fork, Join, Node, ProgramGraph, SglValue, generated_names
 from .interpreter import ProgramState
 from .ir import SglExpr, SglGen, as_expression
 from .place import failure
 from .plan import Wave, fork_hints, waves
 from .runner import new_state, run_program
+from .sgl_function import SglFunction
 from .tracer import trace_run
 
 

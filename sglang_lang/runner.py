@@ -14,12 +14,12 @@ from .backends.base import BaseBackend, HasBackend
 from .background import in_thread, spawn, together, wait_for, watch
 from .config import global_config
 from .executor import StreamExecutor
-from .function import SglFunction
 from .interpreter import ProgramState
 from .ir import GenOptions
 from .place import failure
 from .plan import MIN_SHARED_TEXT, constant_prompt
 from .progress import BatchProgress
+from .sgl_function import SglFunction
 from .tracer import trace_program
 
 MIN_AUTO_THREADS = 96
