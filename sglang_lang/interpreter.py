@@ -21,6 +21,8 @@ from .ir import (
     as_expression,
 )
 from .objects import parse_object
+from .origins import Span
+from .show import as_html, print_text, program_spans
 from .variables import Usage
 
 
@@ -122,6 +124,19 @@ class ProgramState:
         executor = self.stream_executor
         executor.sync()
         return wait_for(executor.transcript.render())
+
+    def show(self) -> None:
+        """Print the text so far, coloured by where each part is from."""
+        print_text(self._spans(), self.usage)
+
+    def _repr_html_(self) -> str:
+        """``show`` for notebooks."""
+        return as_html(self._spans(), self.usage)
+
+    def _spans(self) -> list[Span]:
+        executor = self.stream_executor
+        executor.mark().exception()  # a program that has failed shows how far it came
+        return wait_for(program_spans(executor.transcript, executor.backend))
 
     def messages(self) -> list[dict[str, Any]]:
         """The finished turns."""

@@ -211,6 +211,8 @@ def new_state(
         stream,
         num_api_spec_tokens=program.num_api_spec_tokens,
     )
+    if global_config.timeline is not None:
+        global_config.timeline.program(executor, program.name)
     return ProgramState(executor)
 
 
