@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,7 +172,10 @@ class ProgramState:
     # ------------------------------------------------------------------ streaming
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
-        """The text, or one variable's, in pieces as they come."""
+        """The text, or one variable's, in pieces as they come; at once if nothing streams."""
+        if var_name is None and not self.stream_executor.stream:
+            yield self.text()
+            return
         told = 0
         for text in self.stream_executor.changes.follow(self._snapshot(var_name)):
             if len(text) > told:
@@ -182,6 +186,10 @@ class ProgramState:
         self, var_name: str | None = None, return_meta_data: bool = False
     ) -> AsyncIterator[Any]:
         """``text_iter`` on the running event loop; pairs (text, meta_info) if asked."""
+        if var_name is None and not self.stream_executor.stream:
+            whole = await asyncio.to_thread(self.text)
+            yield (whole, {}) if return_meta_data else whole
+            return
         told = 0
         async for text in self.stream_executor.changes.afollow(self._snapshot(var_name)):
             if len(text) > told:
