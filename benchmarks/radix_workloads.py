@@ -59,10 +59,15 @@ class Figures:
 def measure(make: Make, repeats: int) -> Figures:
     rng = np.random.default_rng(0)
     node_bytes = memory(make, rng)
-    long = np.min([long_prompt(make, rng) for _ in range(repeats)], axis=0)
-    stem = np.min([branching(make, rng) for _ in range(repeats)], axis=0)
+    long_match, long_insert = best([long_prompt(make, rng) for _ in range(repeats)])
+    stem_match, stem_insert = best([branching(make, rng) for _ in range(repeats)])
     evict = min(evicting(make, rng) for _ in range(repeats))
-    return Figures(*long.tolist(), *stem.tolist(), evict, node_bytes)
+    return Figures(long_match, long_insert, stem_match, stem_insert, evict, node_bytes)
+
+
+def best(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """The least of each column."""
+    return min(first for first, _ in pairs), min(second for _, second in pairs)
 
 
 def random_tokens(rng: np.random.Generator, count: int) -> Int32Array:
