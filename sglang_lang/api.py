@@ -8,11 +8,11 @@ from typing import Any, overload
 from .backends.base import HasBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
 from .config import global_config
+from .function import SglFunction
 from .ir import (
     GenOptions,
     SglExpr,
     SglExprList,
-    SglFunction,
     SglGen,
     SglMedia,
     SglRoleBegin,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
@@ -33,3 +34,37 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+async def watch(future: Future[T]) -> T:
+    """A future's result; who is cancelled while he waits takes it from nobody else."""
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in their order; the first failure cancels the others and is raised."""
+    if len(works) == 1:
+        return [await works[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """The result of a function that blocks, in a thread of its own, so that none waits for one."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="program", daemon=True).start()
+    return await asyncio.wrap_future(done)

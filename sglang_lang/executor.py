@@ -7,18 +7,16 @@ reader then gets its value or the error, so none can wait for ever.
 from __future__ import annotations
 
 import asyncio
-import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
-from .backends.base import BaseBackend, Completion, Prompt
+from .backends.base import BaseBackend, Completion
 from .backends.hosted import HostedBackend
 from .background import background_loop, spawn
 from .changes import Changes
-from .errors import ProgramError, UnknownVariableError
+from .choices import ChoicesDecision
+from .errors import ProgramError
 from .ir import (
     GenOptions,
     SglConstantText,
@@ -34,48 +32,12 @@ from .ir import (
     SglVarScopeEnd,
     convert,
 )
+from .place import failure, program_line
+from .promises import Promises
 from .reasoning import split_reasoning
 from .speculation import Speculation
 from .transcript import Transcript
-
-PACKAGE = __name__.partition(".")[0]
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a run cost, as its backend counted."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    forced_tokens: int = 0
-    saved_calls: int = 0  # values that the model had written ahead
-
-    def count(self, meta: dict[str, Any]) -> None:
-        self.calls += meta.get("calls", 1)
-        self.prompt_tokens += meta.get("prompt_tokens") or 0
-        self.cached_tokens += meta.get("cached_tokens") or 0
-        self.completion_tokens += meta.get("completion_tokens") or 0
-        self.forced_tokens += meta.get("forced_tokens") or 0
-        self.saved_calls += meta.get("saved_calls") or 0
-
-    def add(self, other: Usage) -> None:
-        self.calls += other.calls
-        self.prompt_tokens += other.prompt_tokens
-        self.cached_tokens += other.cached_tokens
-        self.completion_tokens += other.completion_tokens
-        self.forced_tokens += other.forced_tokens
-        self.saved_calls += other.saved_calls
-
-
-@dataclass(slots=True)
-class Variable:
-    """A value that some expression will give."""
-
-    value: Future[Any] = field(default_factory=Future)
-    meta_info: Any = None
-    partial: str = ""  # while it streams
+from .variables import Usage, Variable
 
 
 class StreamExecutor:
@@ -104,7 +66,7 @@ class StreamExecutor:
         self.options = options
         self.stream = stream
         self.transcript = transcript or Transcript(backend)
-        self.variables = variables or {}
+        self.promises = Promises(variables or {})
         self.usage = Usage()
         self.num_api_spec_tokens = num_api_spec_tokens
         self._speculation: Speculation | None = None
@@ -112,18 +74,24 @@ class StreamExecutor:
             self._speculation = Speculation(backend, num_api_spec_tokens, self.usage.count)
         self.changes = Changes()
         self.children: list[StreamExecutor] = []  # forks that are not joined yet
-        self.error: ProgramError | None = None
         self.ended = False
         self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
         self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
-        self._waiting: set[Future[None]] = set()
-        self._closed = False  # the worker has taken its last item
-        # Held while something is promised (a variable, a mark) or all promises are broken, so
-        # that none is made after the failure that would have broken it.
-        self._promises = threading.Lock()
         self._loop = background_loop()
         self._task = spawn(self._work())
+
+    @property
+    def variables(self) -> dict[str, Variable]:
+        return self.promises.variables
+
+    @property
+    def error(self) -> ProgramError | None:
+        return self.promises.error
+
+    @property
+    def is_done(self) -> bool:
+        return self.ended and not self.promises.is_waited_for
 
     # ------------------------------------------------------------------ from the program
 
@@ -133,23 +101,17 @@ class StreamExecutor:
             for part in expression:
                 self.submit(part)
             return
-        with self._promises:
-            if self.error is not None:
-                raise self.error
+        with self.promises.making():
             if self.ended:
                 raise ProgramError("the program has ended; nothing can be added to it")
-            self._declare(expression)
+            self.declare(expression)
             self._put(expression, program_line())
 
     def mark(self) -> Future[None]:
         """Done when everything submitted so far is."""
-        mark: Future[None] = Future()
-        with self._promises:
-            if not self._closed and self.error is None:
-                self._waiting.add(mark)
-                self._put(mark, "")
-                return mark
-        self._settle(mark)
+        mark, waits = self.promises.mark()
+        if waits:
+            self._put(mark, "")
         return mark
 
     def sync(self) -> None:
@@ -157,15 +119,19 @@ class StreamExecutor:
         self.mark().result()
 
     def end(self) -> None:
-        """Finish what is submitted, then take nothing more."""
+        """Finish what is submitted, here and in the forks, then take nothing more."""
         if not self.ended:
             mark = self.mark()
-            self.ended = True
-            self._put(None, "")
+            self.close()
             mark.exception()
-            self.changes.notify()
         for child in self.children:
             child.end()
+
+    def close(self) -> None:
+        """Take nothing more; waits for nothing."""
+        self.ended = True
+        self._put(None, "")
+        self.changes.notify()
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""
@@ -173,40 +139,48 @@ class StreamExecutor:
             member.fail(ProgramError("the program was cancelled"))
             member._task.cancel()
 
+    def forked(self, size: int) -> list[StreamExecutor]:
+        """Programs that go on from what this one has done so far."""
+        children = [
+            StreamExecutor(
+                self.backend,
+                self.options,
+                self.stream,
+                self.transcript.copy(),
+                dict(self.variables),
+                self.num_api_spec_tokens,
+            )
+            for _ in range(size)
+        ]
+        self.children += children
+        return children
+
+    def absorb(self, child: StreamExecutor) -> None:
+        """A fork has ended and is joined; what it cost is this program's cost."""
+        self.children.remove(child)
+        for member in child.family():
+            self.usage.add(member.usage)
+
     def family(self) -> Iterator[StreamExecutor]:
         """This program and its forks that are not joined, and theirs."""
         yield self
         for child in list(self.children):
             yield from child.family()
 
-    def variable(self, name: str) -> Variable:
-        found = self.variables.get(name)
-        if found is None:
-            if self.error is not None:
-                raise self.error
-            known = ", ".join(self.variables) or "none"
-            raise UnknownVariableError(f"the program has no variable {name!r}; it has: {known}")
-        return found
-
-    def set_variable(self, name: str, value: Any, meta_info: Any = None) -> None:
-        with self._promises:
-            variable = self.variables.get(name)
-            if variable is None or variable.value.done():
-                variable = self.variables[name] = Variable()
-            variable.meta_info = meta_info
-            variable.value.set_result(value)
+    def set_variable(self, name: str, value: Any) -> None:
+        """A value that the program sets itself."""
+        self.promises.assign(name, value)
         self.changes.notify()
 
-    def _declare(self, expression: SglExpr) -> None:
+    def declare(self, expression: SglExpr) -> None:
+        """The expression's variables exist from now on, without a value yet."""
         if isinstance(expression, SglSeparateReasoning):
-            parts = expression.expression
-            for part in parts if isinstance(parts, SglExprList) else [parts]:
-                self._declare(part)
-                name = getattr(part, "name", None)
-                if name is not None:
-                    self.variables[f"{name}_reasoning_content"] = Variable()
+            for part in expression.parts():
+                self.declare(part)
+                if isinstance(part, SglGen | SglSelect) and part.name:
+                    self.promises.declare(f"{part.name}_reasoning_content")
         elif isinstance(expression, SglGen | SglSelect | SglVarScopeBegin) and expression.name:
-            self.variables[expression.name] = Variable()
+            self.promises.declare(expression.name)
 
     def _put(self, item: SglExpr | Future[None] | None, line: str) -> None:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, (item, line))
@@ -221,10 +195,9 @@ class StreamExecutor:
                 if item is None:
                     return
                 if isinstance(item, Future):
-                    with self._promises:
-                        self._settle(item)
+                    self.promises.reach(item)
                     continue
-                await self._execute(item)
+                await self.execute(item)
                 if self.stream:
                     await self.transcript.render()
                 self.changes.notify()
@@ -232,38 +205,17 @@ class StreamExecutor:
             self.fail(ProgramError("the program was cancelled"))
             raise
         except Exception as error:
-            place = f"\n  in {line}" if line else ""
-            failure = ProgramError(f"{type(error).__name__}: {error}{place}")
-            failure.__cause__ = error
-            self.fail(failure)
+            self.fail(failure(error, line))
         finally:
-            with self._promises:
-                self._closed = True
-                for mark in list(self._waiting):
-                    self._settle(mark)
+            self.promises.finish()
 
     def fail(self, error: ProgramError) -> None:
         """End with an error, which every reader gets; the first one stands."""
-        with self._promises:
-            if self.error is not None:
-                return
-            self.error = error
-            for variable in self.variables.values():
-                if not variable.value.done():
-                    variable.value.set_exception(error)
-            for mark in list(self._waiting):
-                self._settle(mark)
+        self.promises.fail(error)
         self.changes.notify()
 
-    def _settle(self, mark: Future[None]) -> None:
-        self._waiting.discard(mark)
-        if not mark.done():
-            if self.error is not None:
-                mark.set_exception(self.error)
-            else:
-                mark.set_result(None)
-
-    async def _execute(self, expression: SglExpr) -> None:
+    async def execute(self, expression: SglExpr) -> None:
+        """Do one thing of the program, now."""
         transcript = self.transcript
         if self._speculation is not None:
             self._speculation.follow(expression)
@@ -279,36 +231,56 @@ class StreamExecutor:
             case SglRoleEnd():
                 transcript.end(expression.role)
             case SglMedia():
-                transcript.media.append(expression)
+                transcript.show(expression)
             case SglVarScopeBegin():
                 self._scopes[expression.name] = len(await transcript.render())
             case SglVarScopeEnd():
                 start = self._scopes.pop(expression.name)
-                self.set_variable(expression.name, (await transcript.render())[start:])
+                self._keep(expression.name, (await transcript.render())[start:])
             case SglSeparateReasoning():
                 await self._separate(expression)
             case _:
                 raise TypeError(f"a program cannot run {expression!r}")
 
+    @property
+    def writes_ahead(self) -> bool:
+        """Whether one generation may serve those after it."""
+        return self._speculation is not None
+
+    def options_of(self, expression: SglGen) -> GenOptions:
+        return expression.options.over(self.options)
+
     async def _generate(self, expression: SglGen) -> None:
-        options = expression.options.over(self.options)
-        prompt = await self.transcript.prompt()
+        self.take(expression, await self._completions(expression))
+
+    async def _completions(self, expression: SglGen) -> list[Completion]:
+        """What is generated; the first one is the transcript's."""
+        options = self.options_of(expression)
         if self.stream and (options.n or 1) == 1:
-            completions = [await self._follow(expression, options)]
-        else:
-            completions = await self._ask(prompt, options)
-            await self.transcript.add(completions[0].text)
+            return [await self._follow(expression, options)]
+        completions = await self._ask(options)
+        await self.transcript.add(completions[0].text)
+        return completions
+
+    def take(self, expression: SglGen, completions: list[Completion]) -> None:
+        """Count what was generated, and give it to the expression's variable."""
         for completion in completions:
             self.usage.count(completion.meta_info)
-        if expression.name is not None:
-            values = [convert(completion.text, options.dtype) for completion in completions]
-            metas = [completion.meta_info for completion in completions]
-            single = len(completions) == 1
-            self.set_variable(
-                expression.name, values[0] if single else values, metas[0] if single else metas
-            )
+        dtype = self.options_of(expression).dtype
+        values = [convert(completion.text, dtype) for completion in completions]
+        metas = [completion.meta_info for completion in completions]
+        if len(completions) == 1:
+            self._keep(expression.name, values[0], metas[0])
+        else:
+            self._keep(expression.name, values, metas)
 
-    async def _ask(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
+    def _keep(self, name: str | None, value: Any, meta_info: Any = None) -> None:
+        if name is not None:
+            self.promises.keep(name, value, meta_info)
+            self.changes.notify()
+
+    async def _ask(self, options: GenOptions) -> list[Completion]:
+        prompt = await self.transcript.prompt()
         if self._speculation is not None:
             foreseen = await self._speculation.generate(prompt, options)
             if foreseen is not None:
@@ -317,7 +289,7 @@ class StreamExecutor:
 
     async def _follow(self, expression: SglGen, options: GenOptions) -> Completion:
         whole = Completion("")
-        variable = self.variables[expression.name] if expression.name else Variable()
+        variable = self.promises.owed(expression.name) if expression.name else Variable()
         prompt = await self.transcript.prompt()
         async for piece in self.backend.generate_stream(prompt, options):
             whole.text += piece.text
@@ -329,6 +301,10 @@ class StreamExecutor:
         return whole
 
     async def _select(self, expression: SglSelect) -> None:
+        decision = await self._decision(expression)
+        self._keep(expression.name, decision.decision, decision.meta_info)
+
+    async def _decision(self, expression: SglSelect) -> ChoicesDecision:
         decision = await self.backend.select(
             await self.transcript.prompt(),
             expression.choices,
@@ -337,27 +313,21 @@ class StreamExecutor:
         )
         self.usage.count(decision.meta_info)
         await self.transcript.add(decision.decision)
-        if expression.name is not None:
-            self.set_variable(expression.name, decision.decision, decision.meta_info)
+        return decision
 
     async def _separate(self, expression: SglSeparateReasoning) -> None:
-        inner = expression.expression
-        for part in inner if isinstance(inner, SglExprList) else [inner]:
-            before = self.transcript.content
-            await self._execute(part)
-            if isinstance(part, SglGen | SglSelect) and part.name is not None:
-                generated = self.transcript.content[len(before) :]
-                thoughts, answer = split_reasoning(generated, expression.model_type)
-                meta = self.variables[part.name].meta_info
-                self.transcript.replace_content(before + answer)
-                self.set_variable(part.name, answer, meta)
-                self.set_variable(f"{part.name}_reasoning_content", thoughts)
-
-
-def program_line() -> str:
-    """Where the program is: the nearest frame outside of this package."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(PACKAGE):
-        frame = frame.f_back
-    code = frame.f_code
-    return f"{code.co_name} ({code.co_filename}:{frame.f_lineno})"
+        for part in expression.parts():
+            start = self.transcript.mark()
+            if isinstance(part, SglGen):
+                completion = (await self._completions(part))[0]
+                self.usage.count(completion.meta_info)
+                meta = completion.meta_info
+            elif isinstance(part, SglSelect):
+                meta = (await self._decision(part)).meta_info
+            else:
+                await self.execute(part)
+                continue
+            thoughts, answer = split_reasoning(self.transcript.cut(start), expression.model_type)
+            await self.transcript.add(answer)
+            self._keep(part.name, answer, meta)
+            self._keep(part.name and f"{part.name}_reasoning_content", thoughts)

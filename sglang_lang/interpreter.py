@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .background import spawn, wait_for
+from .background import spawn, wait_for, watch
 from .errors import ProgramError
-from .executor import StreamExecutor, Usage
+from .executor import StreamExecutor
+from .forks import appended, gathered
 from .ir import (
     SglExpr,
+    SglExprList,
     SglRoleBegin,
     SglRoleEnd,
     SglVarScopeBegin,
@@ -20,6 +21,7 @@ from .ir import (
     as_expression,
 )
 from .objects import parse_object
+from .variables import Usage
 
 
 class ProgramState:
@@ -88,7 +90,7 @@ class ProgramState:
             ProgramError: the program failed before it was known.
         """
         self._await_declared(name)
-        return self.stream_executor.variable(name).value.result()
+        return self.stream_executor.promises.variable(name).value.result()
 
     def _await_declared(self, name: str) -> None:
         """A stream's body may not have come to the variable yet; its own thread cannot wait."""
@@ -104,12 +106,12 @@ class ProgramState:
 
     async def aget(self, name: str) -> Any:
         """``get_var`` without blocking the event loop, for async programs."""
-        return await asyncio.wrap_future(self.stream_executor.variable(name).value)
+        return await watch(self.stream_executor.promises.variable(name).value)
 
     def get_meta_info(self, name: str) -> Any:
         """What the backend told about the variable: token counts, logprobs, finish reason."""
         self.get_var(name)
-        return self.stream_executor.variable(name).meta_info
+        return self.stream_executor.promises.variable(name).meta_info
 
     def get_object(self, name: str, kind: type | None = None) -> Any:
         """The variable's JSON as a Python value, or as a pydantic model or dataclass."""
@@ -140,8 +142,11 @@ class ProgramState:
 
     @property
     def usage(self) -> Usage:
-        """Calls and tokens of this run, its forks included once they are joined."""
-        return self.stream_executor.usage
+        """Calls and tokens of this run so far, with those of its forks."""
+        total = Usage()
+        for member in self.stream_executor.family():
+            total.add(member.usage)
+        return total
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -177,7 +182,7 @@ class ProgramState:
         executor = self.stream_executor
 
         def snapshot() -> tuple[str, bool]:
-            done = executor.ended and not executor._waiting
+            done = executor.is_done
             if executor.error is not None:
                 raise executor.error
             if name is None:
@@ -185,7 +190,7 @@ class ProgramState:
             variable = executor.variables.get(name)
             if variable is None:
                 if done:
-                    executor.variable(name)  # raises: it never came
+                    executor.promises.variable(name)  # raises: it never came
                 return "", False
             if variable.value.done():
                 value = variable.value.result()
@@ -208,18 +213,7 @@ class ProgramState:
         executor.sync()
         if size > 1 and executor.transcript.shown:
             spawn(self._warm())
-        children = [
-            StreamExecutor(
-                executor.backend,
-                executor.options,
-                executor.stream,
-                executor.transcript.copy(),
-                dict(executor.variables),
-                executor.num_api_spec_tokens,
-            )
-            for _ in range(size)
-        ]
-        executor.children += children
+        children = executor.forked(size)
         return ProgramStateGroup([ProgramState(child) for child in children], self)
 
     async def _warm(self) -> None:
@@ -254,6 +248,11 @@ class ProgramStateGroup:
     def __getitem__(self, index: int) -> ProgramState:
         return self.states[index]
 
+    def __setitem__(self, index: int, state: ProgramState) -> None:
+        """For ``forks[i] += ...``, which gives back the same state."""
+        if state is not self.states[index]:
+            raise TypeError("a fork cannot be replaced, only added to")
+
     def __iter__(self) -> Iterator[ProgramState]:
         return iter(self.states)
 
@@ -278,35 +277,28 @@ class ProgramStateGroup:
 
         Args:
             mode: "gather_variable" makes each variable that a child has set a list in the parent;
-                "concate_and_append" appends the texts they have added.
+                "concate_and_append" appends what they have added, one after the other.
 
         Raises:
             ProgramError: a child failed.
+            ValueError: a child ends in another turn than the next one goes on with.
         """
         if mode not in ("gather_variable", "concate_and_append"):
             raise ValueError(f"join mode must be gather_variable or concate_and_append: {mode!r}")
-        start = len(self.parent.text()) if mode == "concate_and_append" else 0
+        executor = self.parent.stream_executor
+        children = [state.stream_executor for state in self.states]
         try:
-            if mode == "concate_and_append":
-                for state in self.states:
-                    self.parent += state.text()[start:]
+            for child in children:
+                child.sync()
+            if mode == "gather_variable":
+                found = gathered(self._known, [child.variables for child in children])
+                for name, values in found.items():
+                    executor.set_variable(name, values)
             else:
-                self._gather()
+                executor.sync()
+                parts = appended(executor.transcript.role, [one.transcript for one in children])
+                executor.submit(SglExprList(list(parts)))
         finally:
-            for state in self.states:
-                state.end()
-                self.parent.stream_executor.children.remove(state.stream_executor)
-                self.parent.usage.add(state.usage)
-
-    def _gather(self) -> None:
-        names: dict[str, None] = {}
-        for state in self.states:
-            state.sync()
-            names |= dict.fromkeys(
-                name
-                for name, variable in state.stream_executor.variables.items()
-                if variable is not self._known.get(name)
-            )
-        for name in names:
-            values = [state.get_var(name) if name in state else None for state in self.states]
-            self.parent.set_var(name, values)
+            for child in children:
+                child.end()
+                executor.absorb(child)

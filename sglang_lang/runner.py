@@ -10,20 +10,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
-from .backends.base import HasBackend, Prompt
-from .background import wait_for
+from .backends.base import BaseBackend, HasBackend
+from .background import in_thread, spawn, together, wait_for, watch
 from .config import global_config
-from .errors import ProgramError
 from .executor import StreamExecutor
+from .function import SglFunction
 from .interpreter import ProgramState
-from .ir import GenOptions, SglFunction
+from .ir import GenOptions
+from .place import failure
+from .plan import MIN_SHARED_TEXT, constant_prompt
 from .progress import BatchProgress
-from .tracer import constant_prefix
+from .tracer import trace_program
 
 MIN_AUTO_THREADS = 96
 AUTO_THREADS_PER_CPU = 16
 GENERATOR_CHUNK = 200
-MIN_CACHED_PREFIX = 64  # characters worth a request of their own
 
 
 def run_program(
@@ -39,7 +40,7 @@ def run_program(
     """See SglFunction.run."""
     if program.is_async:
         return wait_for(arun_program(program, args, kwargs, options, backend))
-    state = _new_state(program, options, backend, stream)
+    state = new_state(program, options, backend, stream)
     if not stream:
         _run_body(program, args, kwargs, state)
         return state
@@ -62,21 +63,72 @@ async def arun_program(
     backend: HasBackend | None,
 ) -> ProgramState:
     """See SglFunction.arun."""
-    state = _new_state(program, options, backend, stream=False)
+    state = new_state(program, options, backend, stream=False)
+    await _arun_body(program, args, kwargs, state)
+    return state
+
+
+async def _arun_body(
+    program: SglFunction, args: Sequence[Any], kwargs: Mapping[str, Any], state: ProgramState
+) -> None:
+    """``_run_body`` as a coroutine."""
     executor = state.stream_executor
     try:
         if program.is_async:
             arguments = {**program.bound, **kwargs}
             state.ret_value = await program.func(state, *args, **arguments)
         else:
-            await asyncio.to_thread(_call, program, args, kwargs, state)
+            await in_thread(lambda: _call(program, args, kwargs, state))
         for member in executor.family():
-            await asyncio.wrap_future(member.mark())
-    except BaseException:
+            await watch(member.mark())
+    except BaseException as error:
+        if not isinstance(error, asyncio.CancelledError):
+            executor.fail(failure(error))
         executor.cancel()
         raise
     executor.end()
-    return state
+
+
+async def arun_batch(
+    program: SglFunction,
+    items: list[dict[str, Any]],
+    options: GenOptions,
+    backend: HasBackend | None,
+    *,
+    num_concurrent: int | str,
+    progress_bar: bool,
+    on_error: str,
+) -> list[ProgramState]:
+    """See SglFunction.arun_batch."""
+    _check_on_error(on_error)
+    if not items:
+        return []
+    if len(items) > 1 and global_config.enable_precache_with_tracing:
+        chosen = global_config.backend_or_default(backend)
+        await asyncio.wrap_future(spawn(_warm(program, chosen)))
+    slots = asyncio.Semaphore(_threads(num_concurrent, len(items)))
+    with BatchProgress(len(items)) if progress_bar else nullcontext() as bar:
+
+        async def one(item: dict[str, Any]) -> ProgramState:
+            async with slots:
+                state = new_state(program, options, backend, stream=False)
+                try:
+                    await _arun_body(program, (), item, state)
+                except Exception:
+                    if on_error == "raise":
+                        raise
+                if bar is not None:
+                    done: Future[ProgramState] = Future()
+                    done.set_result(state)
+                    bar.advance(done)
+                return state
+
+        return await together([one(item) for item in items])
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error must be raise or return, got {on_error!r}")
 
 
 def run_batch(
@@ -91,8 +143,7 @@ def run_batch(
     on_error: str,
 ) -> list[ProgramState] | Iterator[ProgramState]:
     """See SglFunction.run_batch."""
-    if on_error not in ("raise", "return"):
-        raise ValueError(f"on_error must be raise or return, got {on_error!r}")
+    _check_on_error(on_error)
     if not items:
         return iter(()) if generator_style else []
     if len(items) > 1 and global_config.enable_precache_with_tracing:
@@ -115,7 +166,7 @@ def _in_order(
     """The states in the batch's order, as many ahead as a chunk."""
 
     def one(item: dict[str, Any]) -> ProgramState:
-        state = _new_state(program, options, backend, stream=False)
+        state = new_state(program, options, backend, stream=False)
         try:
             _run_body(program, (), item, state)
         except Exception:
@@ -142,13 +193,16 @@ def _in_order(
 
 def cache_program(program: SglFunction, backend: HasBackend | None) -> None:
     """Warm the cache with the text that every run of the program begins with."""
-    chosen = global_config.backend_or_default(backend)
-    prefix = constant_prefix(program)
-    if len(prefix) > MIN_CACHED_PREFIX:
-        wait_for(chosen.warm(Prompt(prefix)))
+    wait_for(_warm(program, global_config.backend_or_default(backend)))
 
 
-def _new_state(
+async def _warm(program: SglFunction, backend: BaseBackend) -> None:
+    prompt = await constant_prompt(trace_program(program, {}), backend)
+    if len(prompt.text) > MIN_SHARED_TEXT:
+        await backend.warm(prompt)
+
+
+def new_state(
     program: SglFunction, options: GenOptions, backend: HasBackend | None, stream: bool
 ) -> ProgramState:
     executor = StreamExecutor(
@@ -170,7 +224,7 @@ def _run_body(
         for member in executor.family():
             member.sync()
     except BaseException as error:
-        _remember(state, error)
+        state.stream_executor.fail(failure(error))
         executor.cancel()
         raise
     executor.end()
@@ -183,17 +237,8 @@ def _run_quietly(
     try:
         _call(program, args, kwargs, state)
     except Exception as error:
-        _remember(state, error)
+        state.stream_executor.fail(failure(error))
     state.end()
-
-
-def _remember(state: ProgramState, error: BaseException) -> None:
-    if isinstance(error, ProgramError):
-        failure = error
-    else:
-        failure = ProgramError(f"{type(error).__name__}: {error}")
-        failure.__cause__ = error
-    state.stream_executor.fail(failure)
 
 
 def _call(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .backends.base import BaseBackend, Prompt
-from .ir import SglMedia
+from .ir import SglConstantText, SglExpr, SglMedia, SglRoleBegin, SglRoleEnd
+
+
+class Mark(NamedTuple):
+    """A place in the open turn."""
+
+    content_length: int
+    num_added: int
 
 
 class Transcript:
@@ -27,8 +34,10 @@ class Transcript:
         self.role: str | None = None
         self.content = ""
         self.media: list[SglMedia] = []
+        self.added: list[SglExpr] = []  # text, turns and media, since the fork it began with
 
     def copy(self) -> Transcript:
+        """The same so far, with nothing added to it yet."""
         twin = Transcript(self._backend)
         twin._before, twin._opening, twin._stale = self._before, self._opening, self._stale
         twin._first_turn, twin.role, twin.content = self._first_turn, self.role, self.content
@@ -43,12 +52,14 @@ class Transcript:
     def begin(self, role: str) -> None:
         if self.role is not None:
             raise ValueError(f"a turn of {role!r} begins inside one of {self.role!r}")
+        self.added.append(SglRoleBegin(role))
         self._before += self.content if not self.is_chat else ""
         self.role, self.content, self._stale = role, "", True
 
     def end(self, role: str) -> None:
         if self.role != role:
             raise ValueError(f"a turn of {role!r} ends, but {self.role!r} is open")
+        self.added.append(SglRoleEnd(role))
         self.messages.append({"role": role, "content": self.content})
         self.role, self.content, self._stale = None, "", True
 
@@ -58,12 +69,26 @@ class Transcript:
             await self.render()
             self._before += self._opening
             self._opening, self._first_turn = "", len(self.messages)
+        self.added.append(SglConstantText(text))
         self.content += text
         self._show()
 
-    def replace_content(self, content: str) -> None:
-        self.content = content
+    def show(self, media: SglMedia) -> None:
+        """An image or a video at this place."""
+        self.added.append(media)
+        self.media.append(media)
+
+    def mark(self) -> Mark:
+        """The end of the open turn's content, for ``cut``."""
+        return Mark(len(self.content), len(self.added))
+
+    def cut(self, start: Mark) -> str:
+        """Take back the text that was added since."""
+        text = self.content[start.content_length :]
+        self.content = self.content[: start.content_length]
+        del self.added[start.num_added :]
         self._show()
+        return text
 
     def _show(self) -> None:
         if not self._stale:

@@ -44,7 +44,7 @@ PRINTING_ALLOWED = {  # what people see in a terminal
     "sglang_lang/launch_server.py",
     "sglang_lang/progress.py",
     "sglang_lang/terminal.py",
-    "sglang_lang/tracer.py",
+    "sglang_lang/graph.py",
 }
 
 MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+
+# Numbers of the x86-64 Linux interface (arch/x86/include/uapi/asm/prctl.h).
+SYS_ARCH_PRCTL = 158
+ARCH_REQ_XCOMP_PERM = 0x1023
+XFEATURE_XTILEDATA = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,17 @@ _AVX512 = f"{_AVX2} avx512f avx512bw avx512dq avx512vl"
 _AVX2_FLAGS = "-mavx2 -mfma -mf16c"
 _AVX512_FLAGS = f"{_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl"
 
+_BF16 = f"{_AVX512} avx512_vnni avx512_bf16"
+_BF16_FLAGS = f"{_AVX512_FLAGS} -mavx512vnni -mavx512bf16"
+
 # From the fastest to the one that every processor has.
 LEVELS = (
     _isa(
-        "avx512_bf16",
-        f"{_AVX512} avx512_vnni avx512_bf16",
-        f"{_AVX512_FLAGS} -mavx512vnni -mavx512bf16",
+        "amx",
+        f"{_BF16} amx_tile amx_bf16 amx_int8",
+        f"{_BF16_FLAGS} -mamx-tile -mamx-bf16 -mamx-int8",
     ),
+    _isa("avx512_bf16", _BF16, _BF16_FLAGS),
     _isa("avx512", _AVX512, _AVX512_FLAGS),
     _isa("avx2", _AVX2, _AVX2_FLAGS),
     _isa("portable", "", ""),
@@ -47,7 +57,10 @@ def detect_isa() -> Isa:
     Raises:
         ValueError: the variable names an unknown level, or one this processor does not have.
     """
-    available = [level for level in LEVELS if level.cpu_flags <= _processor_flags()]
+    flags = _processor_flags()
+    if "amx_tile" in flags and not _system_allows_tiles():
+        flags -= {"amx_tile"}
+    available = [level for level in LEVELS if level.cpu_flags <= flags]
     wanted = os.environ.get("SGLANG_LANG_CPU_ISA")
     if not wanted:
         return available[0]
@@ -56,6 +69,12 @@ def detect_isa() -> Isa:
             return level
     allowed = ", ".join(level.name for level in available)
     raise ValueError(f"SGLANG_LANG_CPU_ISA={wanted!r} cannot run here; choose one of {allowed}")
+
+
+def _system_allows_tiles() -> bool:
+    """Ask Linux for the tile registers; a process that uses them without asking is killed."""
+    status: int = ctypes.CDLL(None).syscall(SYS_ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    return status == 0
 
 
 def _processor_flags() -> frozenset[str]:

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "simd.h"
+#include "tiles.h"
 
 constexpr int PANEL = 32;
 constexpr int GROUP_BYTES = 4;
@@ -18,10 +19,13 @@ constexpr int TILE_ROWS = 12;  // 24 accumulators, 2 weights and a broadcast of 
 constexpr int TILE_ROWS = 2;
 #endif
 
+// STEP: groups of k that are summed before they join the sum so far. A sum over fewer groups than a
+// step may differ from one over zeros in their place.
 struct Float32Kind {
   using Accumulator = f32x16;
   using Element = float;
   static constexpr int PER_GROUP = 1;
+  static constexpr int STEP = 1;
 
   static INLINE f32x16 mac(f32x16 acc, u32x16 w, u32x16 x) { return acc + (f32x16)w * (f32x16)x; }
 };
@@ -30,6 +34,11 @@ struct BFloat16Kind {
   using Accumulator = f32x16;
   using Element = bf16;
   static constexpr int PER_GROUP = 2;
+#if defined(__AMX_BF16__)
+  static constexpr int STEP = TILE_SIDE;
+#else
+  static constexpr int STEP = 1;
+#endif
 
   static INLINE f32x16 mac(f32x16 acc, u32x16 w, u32x16 x) {
 #if defined(__AVX512BF16__)
@@ -69,11 +78,9 @@ void multiply_tiles(const uint32_t*& x, long x_stride, long& rows, const char* p
     multiply_tile<Kind, ROWS>(x, x_stride, panel, groups, out);
 }
 
-// out[r][0:32] = x[r] . panel for each of the rows.
-//   x: rows of `groups` 4-byte groups, x_stride groups apart.  out: 64-byte aligned, [rows][2].
 template <class Kind>
-void multiply_panel(const uint32_t* x, long x_stride, long rows, const char* panel, long groups,
-                    typename Kind::Accumulator* out) {
+void multiply_on_vectors(const uint32_t* x, long x_stride, long rows, const char* panel, long groups,
+                         typename Kind::Accumulator* out) {
   multiply_tiles<Kind, TILE_ROWS>(x, x_stride, rows, panel, groups, out);
   if constexpr (TILE_ROWS > 8) multiply_tiles<Kind, 8>(x, x_stride, rows, panel, groups, out);
   if constexpr (TILE_ROWS > 6) multiply_tiles<Kind, 6>(x, x_stride, rows, panel, groups, out);
@@ -82,3 +89,37 @@ void multiply_panel(const uint32_t* x, long x_stride, long rows, const char* pan
   if constexpr (TILE_ROWS > 2) multiply_tiles<Kind, 2>(x, x_stride, rows, panel, groups, out);
   multiply_tiles<Kind, 1>(x, x_stride, rows, panel, groups, out);
 }
+
+// out[r][0:32] = x[r] . panel for each of the rows.
+//   x: rows of `groups` 4-byte groups, x_stride groups apart.  out: 64-byte aligned, [rows][2].
+template <class Kind>
+void multiply_panel(const uint32_t* x, long x_stride, long rows, const char* panel, long groups,
+                    typename Kind::Accumulator* out) {
+  multiply_on_vectors<Kind>(x, x_stride, rows, panel, groups, out);
+}
+
+#if defined(__AMX_BF16__)
+
+// Whole steps of 16 groups on tiles, what is left of k on vectors.
+template <>
+inline void multiply_panel<BFloat16Kind>(const uint32_t* x, long x_stride, long rows,
+                                         const char* panel, long groups, f32x16* out) {
+  long steps = groups / TILE_SIDE, left = groups % TILE_SIDE;
+  if (rows == 1)
+    few_rows_of_tiles<1>(x, x_stride, panel, steps, out);
+  else if (rows == 2)
+    few_rows_of_tiles<2>(x, x_stride, panel, steps, out);
+  else
+    multiply_on_tiles<BFloat16Tiles>(x, x_stride, rows, panel, PANEL_ROW, steps,
+                                     reinterpret_cast<char*>(out));
+  if (left == 0) return;
+  f32x16 rest[2];
+  for (long r = 0; r < rows; r++) {
+    multiply_tile<BFloat16Kind, 1>(x + r * x_stride + steps * TILE_SIDE, x_stride,
+                                   panel + steps * TILE_SIDE * PANEL_ROW, left, rest);
+    out[2 * r] += rest[0];
+    out[2 * r + 1] += rest[1];
+  }
+}
+
+#endif

@@ -34,7 +34,8 @@ async def score_choices(
 
     A choice's tokens are those of ``text + choice`` after the longest prefix that they share
     with the prompt's own tokens: where a choice joins with the prompt's last token, that
-    token is part of what is scored.
+    token is part of what is scored. Where that leaves nothing in front, the text is scored as the
+    beginning of a document.
 
     Returns:
         one entry per choice, and the prompt's own (prefill only) generation.
@@ -45,7 +46,14 @@ async def score_choices(
         raise RequestError(f"at most {MAX_CHOICES} choices, got {len(choices)}", param="choices")
     prompt = await manager.encode(text, add_special_tokens)
     full = [await manager.encode(text + choice, add_special_tokens) for choice in choices]
-    starts = [max(_common_prefix(prompt, ids), 1) for ids in full]
+    if not all(_common_prefix(prompt, ids) for ids in full):
+        # The very first token has a logprob only behind another one.
+        opening = _opening(manager)
+        prompt, full = [opening, *prompt], [[opening, *ids] for ids in full]
+    starts = [_common_prefix(prompt, ids) for ids in full]
+    for choice, ids, start in zip(choices, full, starts, strict=True):
+        if start == len(ids):
+            raise RequestError(f"the choice {choice!r} adds no token", param="choices")
     warm = await manager.generate(_prefill(prompt[: min(starts)], None))
     requests = [_prefill(ids, start) for ids, start in zip(full, starts, strict=True)]
     if unconditional:
@@ -60,6 +68,16 @@ async def score_choices(
         scored.append(ChoiceLogprobs(ids[start:], values, alone.values if alone else None))
     warm.prompt_tokens = len(prompt)
     return scored, warm
+
+
+def _opening(manager: TokenizerManager) -> int:
+    """The token that stands in front of a document: BOS, or what ended the one before."""
+    tokenizer = manager.tokenizer
+    if tokenizer.bos_token_id is not None:
+        return tokenizer.bos_token_id
+    if not tokenizer.eos_token_ids:
+        raise RequestError("this model cannot score choices after an empty prompt", param="text")
+    return tokenizer.eos_token_ids[0]
 
 
 def _prefill(input_ids: list[int], logprob_start_len: int | None) -> GenerateInput:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..background import together
 from ..chat_template import ChatTemplate
 from ..choices import ChoicesDecision, ChoicesSamplingMethod
 
@@ -45,6 +46,13 @@ class Completion:
     meta_info: dict[str, Any] = field(default_factory=dict)
 
 
+class Request(NamedTuple):
+    """One prompt and how to continue it."""
+
+    prompt: Prompt
+    options: GenOptions
+
+
 class BaseBackend(ABC):
     """Coroutines run on the background loop; the other methods may be called from any thread."""
 
@@ -72,6 +80,10 @@ class BaseBackend(ABC):
     async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
         """Continue the prompt; as many completions as ``options.n``."""
 
+    async def generate_batch(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """Continue independent prompts, in one call where the backend can."""
+        return await together([self.generate(one.prompt, one.options) for one in requests])
+
     @abstractmethod
     def generate_stream(self, prompt: Prompt, options: GenOptions) -> AsyncIterator[Completion]:
         """Continue the prompt; each completion holds the text that is new."""
@@ -88,6 +100,10 @@ class BaseBackend(ABC):
 
     async def warm(self, prompt: Prompt) -> None:  # noqa: B027  (a backend without a cache)
         """Compute the prompt ahead of the requests that will share it, where that is of use."""
+
+    async def count_tokens(self, text: str) -> int | None:
+        """Of a text; None where the backend has no tokenizer."""
+        return None
 
     def as_backend(self) -> BaseBackend:
         return self

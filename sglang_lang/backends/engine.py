@@ -48,6 +48,9 @@ class EngineBackend(NativeBackend):
     async def _render(self, request: dict[str, Any]) -> str:
         return self.engine.render_chat(**{"add_generation_prompt": False, **request})
 
+    async def count_tokens(self, text: str) -> int:
+        return len(self.engine.get_tokenizer().encode(text, False))
+
     def flush_cache(self) -> None:
         self.engine.flush_cache()
 

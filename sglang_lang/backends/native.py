@@ -6,10 +6,11 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from ..background import together
 from ..choices import ChoiceScores, ChoicesDecision, ChoicesSamplingMethod, decide
 from ..errors import BackendError
 from ..ir import GenOptions
-from .base import BaseBackend, Completion, Prompt
+from .base import BaseBackend, Completion, Prompt, Request
 
 _SAMPLING_NAMES = {
     "max_tokens": "max_new_tokens",
@@ -38,6 +39,8 @@ _REQUEST_NAMES = (
     "return_text_in_logprobs",
 )
 
+MAX_BATCH = 1024  # sequences of one call; the runtime takes 4096
+
 
 def sampling_params(prompt: Prompt, options: GenOptions) -> dict[str, Any]:
     """The options as ``sampling_params`` of a native request."""
@@ -51,6 +54,22 @@ def sampling_params(prompt: Prompt, options: GenOptions) -> dict[str, Any]:
     if options.logit_bias:
         params["logit_bias"] = {str(i): bias for i, bias in options.logit_bias.items()}
     return params
+
+
+def _calls(requests: Sequence[Request]) -> list[list[int]]:
+    """Places of requests that agree in what a call says once, at most MAX_BATCH sequences each."""
+    calls: list[list[int]] = []
+    open_call: dict[tuple[Any, ...], list[int]] = {}
+    room: dict[tuple[Any, ...], int] = {}
+    for i, (prompt, options) in enumerate(requests):
+        key = (prompt.is_chat, *(getattr(options, name) for name in _REQUEST_NAMES))
+        size = options.n or 1
+        if prompt.media or room.get(key, 0) < size:
+            calls.append([])
+            open_call[key], room[key] = calls[-1], MAX_BATCH
+        open_call[key].append(i)
+        room[key] = 0 if prompt.media else room[key] - size
+    return calls
 
 
 class NativeBackend(BaseBackend):
@@ -84,6 +103,31 @@ class NativeBackend(BaseBackend):
         response = await self._generate(self._request(prompt, options))
         several = response if isinstance(response, list) else [response]
         return [Completion(one["text"], one["meta_info"]) for one in several]
+
+    async def generate_batch(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        """One request for all prompts that may share one."""
+        answers: list[list[Completion]] = [[] for _ in requests]
+        await together(
+            [self._generate_calls(requests, places, answers) for places in _calls(requests)]
+        )
+        return answers
+
+    async def _generate_calls(
+        self, requests: Sequence[Request], places: Sequence[int], answers: list[list[Completion]]
+    ) -> None:
+        if len(places) == 1:
+            answers[places[0]] = await self.generate(*requests[places[0]])
+            return
+        bodies = [self._request(*requests[i]) for i in places]
+        body = bodies[0] | {
+            "text": [one["text"] for one in bodies],
+            "sampling_params": [one["sampling_params"] for one in bodies],
+        }
+        response = iter(await self._generate(body))
+        for i in places:
+            for _ in range(requests[i].options.n or 1):
+                one = next(response)
+                answers[i].append(Completion(one["text"], one["meta_info"]))
 
     async def generate_stream(
         self, prompt: Prompt, options: GenOptions

@@ -97,6 +97,10 @@ class RuntimeEndpoint(NativeBackend):
     async def _render(self, request: dict[str, Any]) -> str:
         return str((await self._json("POST", "/render_chat", request))["text"])
 
+    async def count_tokens(self, text: str) -> int:
+        body = {"prompt": text, "add_special_tokens": False}
+        return int((await self._json("POST", "/tokenize", body))["count"])
+
     def flush_cache(self) -> None:
         wait_for(self._send("POST", "/flush_cache", None))
 

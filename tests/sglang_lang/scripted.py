@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from sglang_lang.backends.base import BaseBackend, Completion, Prompt
+from sglang_lang.backends.base import BaseBackend, Completion, Prompt, Request
 from sglang_lang.choices import ChoiceScores, ChoicesDecision, ChoicesSamplingMethod, decide
 from sglang_lang.errors import BackendError
 from sglang_lang.ir import GenOptions
@@ -22,6 +22,7 @@ class ScriptedBackend(BaseBackend):
         self.prompts: list[Prompt] = []
         self.options: list[GenOptions] = []
         self.warmed: list[str] = []
+        self.batches: list[int] = []  # sizes
         self.cancelled = 0
         self.hold: asyncio.Event | None = None
 
@@ -49,6 +50,10 @@ class ScriptedBackend(BaseBackend):
             raise BackendError("the script says so", status=500)
         meta = {"prompt_tokens": len(prompt.text), "completion_tokens": len(text)}
         return [Completion(text, dict(meta)) for _ in range(options.n or 1)]
+
+    async def generate_batch(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        self.batches.append(len(requests))
+        return await super().generate_batch(requests)
 
     async def generate_stream(
         self, prompt: Prompt, options: GenOptions

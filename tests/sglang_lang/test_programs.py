@@ -280,19 +280,6 @@ def test_run_batch_keeps_the_order_and_can_be_a_generator(capsys: Any) -> None:
     assert "500/500" in capsys.readouterr().err
 
 
-def test_run_batch_warms_the_constant_prefix() -> None:
-    prefix = "Instructions that every run begins with, long enough to be worth a request. "
-
-    @sgl.function
-    def program(s: sgl.ProgramState, word: str) -> None:
-        s += prefix
-        s += word + sgl.gen("x")
-
-    backend = ScriptedBackend()
-    program.run_batch([{"word": "a"}, {"word": "b"}], backend=backend)
-    assert backend.warmed == [prefix]
-
-
 def test_streams_give_the_text_and_one_variable_in_pieces() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
@@ -370,6 +357,42 @@ async def test_async_programs_await_their_variables() -> None:
     ]
 
 
+def test_a_name_that_is_generated_twice_has_the_last_value() -> None:
+    release = threading.Event()
+    answers = iter(["first", "second"])
+
+    def answer(prompt: Any) -> str:
+        release.wait(10)
+        return next(answers)
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> str:
+        s += sgl.gen("x")
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(s.get_var, "x")  # of the first
+            wait([read], timeout=0.05)
+            s += sgl.gen("x")
+            release.set()
+            return str(read.result(10))
+
+    state = program.run(backend=ScriptedBackend(answer))
+    assert (state.ret_value, state["x"]) == ("first", "second")
+
+
+async def test_giving_up_on_a_variable_leaves_it_to_others() -> None:
+    @sgl.function
+    async def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("x")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(s.aget("x"), 0.01)
+        background_loop().call_soon_threadsafe(backend.hold.set)  # type: ignore[union-attr]
+        s["y"] = await s.aget("x")
+
+    backend = ScriptedBackend()
+    backend.hold = asyncio.Event()
+    assert (await program.arun(backend=backend))["y"] == "answer"
+
+
 async def test_cancelling_a_program_aborts_its_request() -> None:
     @sgl.function
     async def program(s: sgl.ProgramState) -> None:
@@ -389,6 +412,33 @@ async def test_cancelling_a_program_aborts_its_request() -> None:
             break
         await asyncio.sleep(0.01)
     assert backend.cancelled == 1
+
+
+async def test_async_batches_keep_the_order_and_collect_errors() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, word: str) -> None:
+        s += word + sgl.gen("x")
+
+    backend = ScriptedBackend(lambda prompt: "FAIL" if prompt.text == "bad" else prompt.text)
+    items = [{"word": word} for word in ("a", "bad", "c")]
+    states = await program.arun_batch(items, backend=backend, on_error="return", num_concurrent=2)
+    assert [state.error() is None for state in states] == [True, False, True]
+    assert (states[0]["x"], states[2]["x"]) == ("a", "c")
+    with pytest.raises(sgl.ProgramError, match="the script says so"):
+        await program.arun_batch(items, backend=backend)
+
+
+def test_usage_counts_forks_that_are_not_joined() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        outer = s.fork(2)
+        outer += sgl.gen("x")
+        inner = outer[0].fork(2)
+        inner += sgl.gen("y")
+        outer[1].fork(1)[0].stream_executor.submit(sgl.gen("z"))
+        s.fork(1).join()
+
+    assert program.run(backend=ScriptedBackend()).usage.calls == 5
 
 
 def test_independent_gens_of_forks_run_at_the_same_time() -> None:
@@ -445,25 +495,6 @@ def test_mistakes_in_gen_are_told_at_once() -> None:
             s += None  # type: ignore[arg-type]
 
         program.run(backend=ScriptedBackend())
-
-
-def test_trace_gives_the_graph_and_its_picture() -> None:
-    @sgl.function
-    def program(s: sgl.ProgramState, topic: str) -> None:
-        s += "About " + topic
-        forks = s.fork(2)
-        forks += sgl.gen("x")
-        forks.join()
-        if s["x"]:
-            s += "never traced"
-
-    graph = program.trace()
-    kinds = [node.kind for node in graph.nodes]
-    assert kinds == ["text", "value", "fork", "gen", "gen", "join"]
-    assert graph.nodes[-1].parents == [3, 4]
-    assert not graph.is_complete
-    picture = graph.to_mermaid()
-    assert "n2 --> n3" in picture and "n2 --> n4" in picture and "-.-> more" in picture
 
 
 def test_programs_without_a_backend_say_what_to_do() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -140,3 +141,27 @@ def test_batch_mates_and_chunks_change_no_bit(ops: Ops) -> None:
                 end = min(first + 7, new)
                 alone = step.part(request, first, end).attend(ops, window)
                 assert torch.equal(alone, whole[start + first : start + end])
+
+
+def share_slots(step: Step, requests: list[int], tokens: int) -> None:
+    """Let some requests keep their first tokens in the slots of the first of them."""
+    table, rows = step.req_to_token, step.rows.long()
+    table[rows[requests], :tokens] = table[rows[requests[0]], :tokens].clone()
+
+
+@pytest.mark.parametrize("window", [None, 150, 700])
+@pytest.mark.parametrize("cache_dtype", [torch.float32, torch.bfloat16])
+def test_a_shared_prefix_changes_no_bit(
+    ops: Ops, window: int | None, cache_dtype: torch.dtype
+) -> None:
+    lens = [(700, 1), (900, 3), (1300, 1), (30, 5), (650, 20), (1100, 1), (1200, 1), (300, 1)]
+    step = make_step([*lens, *[(1000, 1)] * 4], cache_dtype=cache_dtype)
+    share_slots(step, [0, 1, 2, 4], 600)  # some share two splits,
+    share_slots(step, [5, 6, 7], 299)  # some one,
+    share_slots(step, [8, 9, 10], 1000)  # and some their whole prefix
+    whole = step.attend(ops, window)
+    assert_same(whole, step.attend(REFERENCE, window), cache_dtype)
+    for request in range(len(step.seq_lens)):
+        start, end = step.query_start[request : request + 2].tolist()
+        alone = step.part(request, 0, end - start).attend(ops, window)
+        assert torch.equal(alone, whole[start:end])

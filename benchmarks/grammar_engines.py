@@ -1,0 +1,287 @@
+"""One face for the grammar engines that ``constrained.py`` measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.vocabularies import Tokens
+from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler, GrammarKind
+from sglang_lang.constrained.json_options import JsonOptions
+from sglang_lang.constrained.matcher import GrammarMatcher
+from sglang_lang.constrained.vocabulary import Vocabulary
+
+Bitmask = npt.NDArray[np.int32]
+NO_CACHE = 1  # bytes
+LONGEST_OUTLINES = 1_500  # characters; an index cannot be interrupted
+
+
+class Matcher(Protocol):
+    def fill(self, bitmask: Bitmask, row: int) -> None: ...
+
+    def accept(self, token_id: int) -> bool: ...
+
+
+class Grammar(Protocol):
+    def matcher(self) -> Matcher: ...
+
+    def memory_bytes(self) -> int | None: ...
+
+
+class Engine(Protocol):
+    name: str
+    words: int
+
+    def compile_json_schema(self, schema: str) -> Grammar: ...
+
+    def compile_regex(self, pattern: str) -> Grammar: ...
+
+    def fill_batch(self, matchers: Sequence[Any], bitmask: Bitmask) -> None: ...
+
+
+def engines(tokens: Tokens, names: Sequence[str]) -> Iterator[Engine]:
+    """The engines of these names that are installed."""
+    known = {
+        "ours": ("sglang_lang", Ours),
+        "llguidance": ("llguidance", LLGuidance),
+        "xgrammar": ("xgrammar", XGrammar),
+        "outlines": ("outlines_core", Outlines),
+    }
+    for name in names:
+        package, engine = known[name]
+        if find_spec(package) is None:
+            print(f"{name}: {package} is not installed")
+        else:
+            yield engine(tokens)
+
+
+def one_by_one(matchers: Sequence[Matcher], bitmask: Bitmask) -> None:
+    for row, matcher in enumerate(matchers):
+        matcher.fill(bitmask, row)
+
+
+class OurMatcher:
+    def __init__(self, matcher: GrammarMatcher) -> None:
+        self.matcher = matcher
+        self.fill = matcher.fill_next_token_bitmask
+        self.accept = matcher.accept_token
+
+
+class OurGrammar:
+    def __init__(self, grammar: CompiledGrammar) -> None:
+        self._grammar = grammar
+
+    def matcher(self) -> OurMatcher:
+        return OurMatcher(self._grammar.matcher())
+
+    def memory_bytes(self) -> int:
+        return self._grammar.memory_bytes
+
+
+class Ours:
+    """The native backend; compiled grammars are forgotten at once."""
+
+    name = "ours"
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.words = -(-len(tokens.token_bytes) // 32)
+        vocabulary = Vocabulary.from_token_bytes(tokens.token_bytes, [tokens.eos_token_id])
+        self._compiler = GrammarCompiler(
+            vocabulary, json_options=JsonOptions(), cache_bytes=NO_CACHE
+        )
+
+    def compile_json_schema(self, schema: str) -> OurGrammar:
+        return self._compile("json_schema", schema)
+
+    def compile_regex(self, pattern: str) -> OurGrammar:
+        return self._compile("regex", pattern)
+
+    def _compile(self, kind: GrammarKind, value: str) -> OurGrammar:
+        return OurGrammar(self._compiler.compile(kind, value))
+
+    def fill_batch(self, matchers: Sequence[OurMatcher], bitmask: Bitmask) -> None:
+        one_by_one(matchers, bitmask)
+
+
+class TokenTable:
+    """What llguidance asks of a tokenizer."""
+
+    bos_token_id = None
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.eos_token_id = tokens.eos_token_id
+        self.tokens = [token or b"" for token in tokens.token_bytes]
+        self.tokens[self.eos_token_id] = b"<eos>"
+        self.special_token_ids = [self.eos_token_id]
+        self._encode = tokens.encode
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._encode(text.decode(errors="replace"))
+
+
+class LLGuidanceMatcher:
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+        self.accept = matcher.consume_token
+
+    def fill(self, bitmask: Bitmask, row: int) -> None:
+        target = bitmask[row]
+        self._matcher.unsafe_compute_mask_ptr(target.ctypes.data, target.nbytes)
+
+
+class LLGuidanceGrammar:
+    def __init__(self, prototype: Any) -> None:
+        self._prototype = prototype
+
+    def matcher(self) -> LLGuidanceMatcher:
+        return LLGuidanceMatcher(self._prototype.deep_copy())
+
+    def memory_bytes(self) -> None:
+        return None
+
+
+class LLGuidance:
+    """One parser a request, as it is used from Python."""
+
+    name = "llguidance"
+
+    def __init__(self, tokens: Tokens) -> None:
+        import llguidance
+
+        self.words = -(-len(tokens.token_bytes) // 32)
+        self._matcher = llguidance.LLMatcher
+        self._tokenizer = llguidance.LLTokenizer(
+            llguidance.TokenizerWrapper(TokenTable(tokens)), n_vocab=len(tokens.token_bytes)
+        )
+
+    def compile_json_schema(self, schema: str) -> LLGuidanceGrammar:
+        overrides: Any = {
+            "item_separator": ", ",
+            "key_separator": ": ",
+            "whitespace_flexible": False,
+        }
+        return self._compiled(self._matcher.grammar_from_json_schema(schema, overrides=overrides))
+
+    def compile_regex(self, pattern: str) -> LLGuidanceGrammar:
+        return self._compiled(self._matcher.grammar_from_regex(pattern))
+
+    def _compiled(self, grammar: str) -> LLGuidanceGrammar:
+        matcher = self._matcher(self._tokenizer, grammar, log_level=0)
+        if matcher.is_error():
+            raise ValueError(matcher.get_error())
+        return LLGuidanceGrammar(matcher)
+
+    def fill_batch(self, matchers: Sequence[LLGuidanceMatcher], bitmask: Bitmask) -> None:
+        one_by_one(matchers, bitmask)
+
+
+class XGrammarMatcher:
+    def __init__(self, compiled: Any) -> None:
+        import xgrammar
+
+        self._matcher = xgrammar.GrammarMatcher(compiled)
+        self.accept = self._matcher.accept_token
+
+    def fill(self, bitmask: Bitmask, row: int) -> None:
+        self._matcher.fill_next_token_bitmask(bitmask, row)
+
+
+class XGrammarGrammar:
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    def matcher(self) -> XGrammarMatcher:
+        return XGrammarMatcher(self._compiled)
+
+    def memory_bytes(self) -> int:
+        return int(self._compiled.memory_size_bytes)
+
+
+class XGrammar:
+    """One compile thread, no cache."""
+
+    name = "xgrammar"
+
+    def __init__(self, tokens: Tokens) -> None:
+        import xgrammar
+
+        self.words = -(-len(tokens.token_bytes) // 32)
+        table = [token or b"" for token in tokens.token_bytes]
+        info = xgrammar.TokenizerInfo(table, stop_token_ids=[tokens.eos_token_id])
+        self._compiler = xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
+
+    def compile_json_schema(self, schema: str) -> XGrammarGrammar:
+        compiled = self._compiler.compile_json_schema(
+            schema, any_whitespace=False, separators=(", ", ": "), strict_mode=False
+        )
+        return XGrammarGrammar(compiled)
+
+    def compile_regex(self, pattern: str) -> XGrammarGrammar:
+        return XGrammarGrammar(self._compiler.compile_regex(pattern))
+
+    def fill_batch(self, matchers: Sequence[XGrammarMatcher], bitmask: Bitmask) -> None:
+        one_by_one(matchers, bitmask)
+
+
+class OutlinesMatcher:
+    def __init__(self, index: Any) -> None:
+        import outlines_core
+
+        self._guide = outlines_core.Guide(index)
+
+    def fill(self, bitmask: Bitmask, row: int) -> None:
+        target = bitmask[row]
+        self._guide.write_mask_into(target.ctypes.data, target.size, 4)
+
+    def accept(self, token_id: int) -> bool:
+        self._guide.advance(token_id, return_tokens=False)
+        return True
+
+
+class OutlinesGrammar:
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    def matcher(self) -> OutlinesMatcher:
+        return OutlinesMatcher(self._index)
+
+    def memory_bytes(self) -> None:
+        return None
+
+
+class Outlines:
+    """outlines-core: a schema becomes a regex, a regex an index over the whole vocabulary."""
+
+    name = "outlines-core"
+
+    def __init__(self, tokens: Tokens) -> None:
+        import outlines_core
+
+        self.words = -(-len(tokens.token_bytes) // 32)
+        table: dict[bytes | str, list[int]] = {}
+        for token_id, token in enumerate(tokens.token_bytes):
+            if token and token_id != tokens.eos_token_id:
+                table.setdefault(token, []).append(token_id)
+        self._vocabulary = outlines_core.Vocabulary(tokens.eos_token_id, table)
+
+    def compile_json_schema(self, schema: str) -> OutlinesGrammar:
+        from outlines_core.json_schema import build_regex_from_schema
+
+        json.loads(schema)  # its own parser panics on what is not JSON
+        pattern = build_regex_from_schema(schema)
+        if len(pattern) > LONGEST_OUTLINES:
+            raise ValueError(f"a regex of {len(pattern)} characters would take minutes")
+        return self.compile_regex(pattern)
+
+    def compile_regex(self, pattern: str) -> OutlinesGrammar:
+        import outlines_core
+
+        return OutlinesGrammar(outlines_core.Index(pattern, self._vocabulary))
+
+    def fill_batch(self, matchers: Sequence[OutlinesMatcher], bitmask: Bitmask) -> None:
+        one_by_one(matchers, bitmask)
