@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ MAX_UNWRITTEN_BYTES = 256 << 20  # copied out of the pool but not written yet; m
 MAX_LOADED_BYTES = 1 << 30  # read for requests that are not admitted yet
 FORMAT = b"kv block 1"
 ID_BYTES = 32
-CHECKSUM_BYTES = 16
+CHECKSUM_BYTES = 4
 
 RunInOrder = Callable[[Callable[[], None]], "Future[None]"]
 
@@ -170,7 +171,7 @@ class HostTier:
     def _write(self, block_id: bytes) -> None:
         data = self._unwritten[block_id].reshape(-1).view(torch.uint8).numpy().data
         try:
-            self.store.put(block_id, (block_id, _checksum(block_id, data), data))
+            self.store.put(block_id, (block_id, _checksum(data), data))
             self.stats.saved_tokens += self.block_tokens
         except OSError as error:
             self.stats.dropped_tokens += self.block_tokens
@@ -256,7 +257,7 @@ class HostTier:
         if (
             len(payload) != self._block_bytes
             or view[:ID_BYTES] != block_id
-            or view[ID_BYTES : ID_BYTES + CHECKSUM_BYTES] != _checksum(block_id, payload)
+            or view[ID_BYTES : ID_BYTES + CHECKSUM_BYTES] != _checksum(payload)
         ):
             self.stats.bad_blocks += 1
             logger.warning("block %s of evicted KV is damaged: dropped", block_id.hex()[:16])
@@ -294,7 +295,5 @@ class HostTier:
         return ids
 
 
-def _checksum(block_id: bytes, data: memoryview) -> bytes:
-    digest = blake2b(block_id, digest_size=CHECKSUM_BYTES)
-    digest.update(data)
-    return digest.digest()
+def _checksum(data: memoryview) -> bytes:
+    return zlib.crc32(data).to_bytes(CHECKSUM_BYTES, "little")
