@@ -222,3 +222,17 @@ def test_same_tokens_and_conserved_slots_in_a_storm(
 def test_a_storm_brings_kv_back() -> None:
     tier = storm(1, Toy(slots=256, tier=MemoryStore(BUDGET))).kv.tier
     assert tier is not None and tier.stats.loaded_tokens > 0
+
+
+def test_work_on_the_pool_that_fails_ends_the_scheduler() -> None:
+    """Its KV may be wrong then: no token may come of it."""
+    scheduler = Toy().build()
+
+    def fail() -> None:
+        raise RuntimeError("the device is gone")
+
+    scheduler.scheduler._runner.run_in_order(fail)  # type: ignore[attr-defined]
+    scheduler.send(request("a", [1, 2, 3]))
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        scheduler.run()
+    assert scheduler.outcomes["a"].ids == []
