@@ -162,7 +162,7 @@ def test_a_full_disk_is_counted_and_no_error(make: Make) -> None:
     tier = make(FullStore(1 << 20))
     tier.save([span(0, 200)])
     tier.drain()
-    assert (tier.stats.saved_tokens, tier.stats.dropped_tokens) == (0, 192)
+    assert (tier.stats.saved_tokens, tier.stats.failed_tokens) == (0, 192)
     assert loaded(tier).end == 0
 
 
