@@ -16,6 +16,7 @@ from .cpu.sampling import SamplingOps
 from .native import BuildError, NoCompilerError, warn_of_slow_path
 from .ops import (
     add_rms_norm,
+    argmax,
     decoder_stack,
     gelu_tanh_and_mul,
     linear,
@@ -43,6 +44,7 @@ class Ops:
     store_kv: store_kv.StoreKV
     paged_attention: paged_attention.PagedAttention
     pack_linear: linear.PackLinear
+    argmax: argmax.Argmax
     sample: sample.Sample
     apply_token_bitmask_inplace: token_bitmask.ApplyTokenBitmaskInplace
     pack_decoder: decoder_stack.PackDecoder | None = None  # None: run the layers op by op
@@ -57,6 +59,7 @@ REFERENCE = Ops(
     store_kv=store_kv.reference,
     paged_attention=paged_attention.reference,
     pack_linear=linear.reference,
+    argmax=argmax.reference,
     sample=sample.reference,
     apply_token_bitmask_inplace=token_bitmask.reference,
 )
@@ -100,6 +103,7 @@ def _load_cpu_ops() -> Ops:
         store_kv=elementwise.store_kv,
         paged_attention=PagedAttentionOp(library),
         pack_linear=LinearPacker(library),
+        argmax=sampling.argmax,
         sample=sampling.sample,
         apply_token_bitmask_inplace=sampling.apply_token_bitmask_inplace,
         pack_decoder=DecoderPacker(library),

@@ -156,6 +156,7 @@ _SIGNATURES = {
     "linear": "ppllipli",
     "paged_attention": "ppiplpi",
     "decode_stack": "ppi",
+    "argmax": "plllpi",
     "sample": "plllppppppi",
     "apply_token_bitmask": "pllplpli",
 }

@@ -11,10 +11,19 @@ from .elementwise import dense_rows
 
 
 class SamplingOps:
-    """``sample`` and ``apply_token_bitmask_inplace`` over one loaded library."""
+    """``argmax``, ``sample`` and ``apply_token_bitmask_inplace`` over one loaded library."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+
+    def argmax(self, logits: Tensor) -> Tensor:
+        logits = dense_rows(logits)
+        ids = torch.empty(logits.shape[0], dtype=torch.int64)
+        self._library.argmax(
+            logits.data_ptr(), logits.stride(0), *logits.shape, ids.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return ids
 
     def sample(
         self,

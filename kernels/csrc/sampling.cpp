@@ -182,6 +182,17 @@ long sample_row(const float* logits, long vocab_size, const Filters& filters, do
       .last;
 }
 
+long largest_of_row(const float* logits, long vocab_size) {
+  const long whole = vocab_size / LANES * LANES;
+  f32x16 largest_lanes = splat(-std::numeric_limits<float>::infinity());
+  for (long i = 0; i < whole; i += LANES) largest_lanes = max(largest_lanes, load(logits + i));
+  float largest = max(largest_lanes);
+  for (long i = whole; i < vocab_size; i++) largest = std::max(largest, logits[i]);
+  for (long i = 0; i < whole; i += LANES)
+    if (uint32_t bits = lane_bits(load(logits + i) == largest)) return i + __builtin_ctz(bits);
+  return std::find(logits + whole, logits + vocab_size, largest) - logits;
+}
+
 void mask_row(float* logits, long vocab_size, const uint32_t* words) {
   const u32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const f32x16 forbidden = splat(-std::numeric_limits<float>::infinity());
@@ -195,6 +206,14 @@ void mask_row(float* logits, long vocab_size, const uint32_t* words) {
 }
 
 }  // namespace
+
+EXPORT void argmax(const float* logits, long logits_stride, long rows, long vocab_size, int64_t* ids,
+                   int threads) {
+  parallel_for(threads, rows, 1, [&](long begin, long end) {
+    for (long r = begin; r < end; r++)
+      ids[r] = largest_of_row(logits + r * logits_stride, vocab_size);
+  });
+}
 
 EXPORT void sample(const float* logits, long logits_stride, long rows, long vocab_size,
                    const float* temperatures, const int32_t* top_ks, const float* top_ps,

@@ -51,10 +51,10 @@ class Sampler:
             )
         drawn = [i for i, temperature in enumerate(batch.temperatures) if temperature > 0.0]
         if not drawn:
-            return logits.argmax(dim=-1)
+            return self._ops.argmax(logits)
         if len(drawn) == len(batch.temperatures):
             return self._draw(logits, batch, drawn)
-        ids = logits.argmax(dim=-1)
+        ids = self._ops.argmax(logits)
         rows = self._ids(drawn)
         ids[rows] = self._draw(logits[rows], batch, drawn)
         return ids

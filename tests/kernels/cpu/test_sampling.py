@@ -19,6 +19,24 @@ few = settings(
 
 
 @few
+@given(st.integers(0, 40), st.integers(1, 300), st.booleans())
+def test_argmax(ops: Ops, rows: int, vocab: int, ties: bool) -> None:
+    torch.manual_seed(rows + vocab)
+    logits = torch.randn(rows, vocab)
+    logits[torch.rand(rows, vocab) < 0.3] = -math.inf
+    if ties:
+        logits = logits.round()
+    best = logits.max(dim=1, keepdim=True).values if rows else logits
+    lowest = (logits == best).int().argmax(dim=1) if rows else torch.empty(0, dtype=torch.int64)
+    assert torch.equal(ops.argmax(logits), lowest)
+
+
+def test_argmax_of_rows_of_a_wider_tensor(ops: Ops) -> None:
+    wide = torch.randn(3, 100)
+    assert torch.equal(ops.argmax(wide[:, 7:50]), wide[:, 7:50].argmax(dim=1))
+
+
+@few
 @given(
     st.integers(0, 4),
     st.integers(1, 3000),
