@@ -102,13 +102,14 @@ class KVCache:
     def is_ready(self, req: Req) -> bool:
         """Whether a waiting request may be admitted now: what the tier holds of it has been read.
 
-        Asks for it the first time.
+        Asks for it the first time, and when the cache has lost since what is before it.
         """
         if self.tier is None:
             return True
-        if req.tier_load is None:
+        cached_len = self.cached_len(req)
+        if req.tier_load is None or cached_len < req.tier_load.start:
             tokens = self._usable_prefix(req)
-            req.tier_load = self.tier.load(tokens, req.request.extra_key, self.cached_len(req))
+            req.tier_load = self.tier.load(tokens, req.request.extra_key, cached_len)
         return req.tier_load is not None and req.tier_load.done
 
     def admit(self, req: Req) -> bool:

@@ -80,9 +80,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    model = load_model(
-        checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization == "gguf"
-    )
+    model = load_model(checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
     eos_token_ids = frozenset(tokenizer.eos_token_ids)
