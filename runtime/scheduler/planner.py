@@ -118,7 +118,7 @@ class Planner:
             # Whoever passes a held request may not evict what that one is waiting for.
             room = (self._kv.free() if held else self._kv.available()) - promised
             if not self._fits(req, running, room):
-                self.victims = self._displaced(req, running, room)
+                self.victims = [] if held else self._displaced(req, running, room)
                 break
             if not self._kv.is_ready(req):
                 continue

@@ -66,6 +66,8 @@ def test_every_token_is_transformers_choice(embedded_model_path: str) -> None:
         {"max_total_tokens": 400},
         {"max_total_tokens": 416, "page_size": 16, "chunked_prefill_size": 16},
         {"schedule_policy": "fcfs", "max_running_requests": 3},
+        {"schedule_policy": "dfs-weight", "max_running_requests": 3, "page_size": 16},
+        {"schedule_policy": "priority", "max_total_tokens": 400},
     ],
     ids=str,
 )
