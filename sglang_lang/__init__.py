@@ -39,8 +39,8 @@ from .choices import (
 )
 from .config import global_config
 from .errors import BackendError, ProgramError, UnknownVariableError
-from .function import SglFunction
 from .interpreter import ProgramState
+from .sgl_function import SglFunction
 
 if TYPE_CHECKING:
     from .backends.anthropic_api import Anthropic

@@ -8,7 +8,6 @@ from typing import Any, overload
 from .backends.base import HasBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
 from .config import global_config
-from .function import SglFunction
 from .ir import (
     GenOptions,
     SglExpr,
@@ -24,6 +23,7 @@ from .ir import (
     dtype_options,
 )
 from .objects import json_text, schema_text
+from .sgl_function import SglFunction
 
 
 @overload

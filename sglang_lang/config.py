@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .backends.base import BaseBackend, HasBackend
+from .timeline import Timeline
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class GlobalConfig:
         enable_precache_with_tracing: compute ahead what every run of a batch begins with.
         enable_parallel_encoding: for programs that set it; a join always finds in the runtime's
             cache what is there at the right positions, and its text is the same either way.
+        timeline: is told of every program that starts.
     """
 
     verbosity: int = 0
@@ -27,6 +29,7 @@ class GlobalConfig:
     spaces_between_special_tokens_in_out: bool = True
     enable_precache_with_tracing: bool = True
     enable_parallel_encoding: bool = True
+    timeline: Timeline | None = None
 
     def backend_or_default(self, backend: HasBackend | None) -> BaseBackend:
         chosen = backend or self.default_backend

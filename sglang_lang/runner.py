@@ -15,12 +15,12 @@ from .backends.base import BaseBackend, HasBackend
 from .background import in_thread, spawn, together, wait_for, watch
 from .config import global_config
 from .executor import StreamExecutor
-from .function import SglFunction
 from .interpreter import ProgramState
 from .ir import GenOptions
 from .place import failure
 from .plan import MIN_SHARED_TEXT, constant_prompt
 from .progress import BatchProgress
+from .sgl_function import SglFunction
 from .tracer import trace_program
 
 MIN_AUTO_THREADS = 96
@@ -215,6 +215,8 @@ def new_state(
         stream,
         num_api_spec_tokens=program.num_api_spec_tokens,
     )
+    if global_config.timeline is not None:
+        global_config.timeline.program(executor, program.name)
     return ProgramState(executor)
 
 

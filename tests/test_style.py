@@ -43,6 +43,7 @@ PRINTING_ALLOWED = {  # what people see in a terminal
     "sglang_lang/cli.py",
     "sglang_lang/launch_server.py",
     "sglang_lang/progress.py",
+    "sglang_lang/show.py",
     "sglang_lang/terminal.py",
     "sglang_lang/graph.py",
 }

@@ -64,6 +64,11 @@ class EngineBackend(NativeBackend):
     async def _render(self, request: dict[str, Any]) -> str:
         return self.engine.render_chat(**{"add_generation_prompt": False, **request})
 
+    async def length_of_tokens(self, text: str, count: int, add_special_tokens: bool) -> int:
+        tokenizer = self.engine.get_tokenizer()
+        rest = tokenizer.encode(text, add_special_tokens)[count:]
+        return len(text) - len(tokenizer.decode(rest, False))
+
     async def count_tokens(self, text: str) -> int:
         return len(self.engine.get_tokenizer().encode(text, False))
 

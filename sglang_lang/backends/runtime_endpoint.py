@@ -83,6 +83,12 @@ class RuntimeEndpoint(NativeBackend):
     async def _render(self, request: dict[str, Any]) -> str:
         return str((await self._json("POST", "/render_chat", request))["text"])
 
+    async def length_of_tokens(self, text: str, count: int, add_special_tokens: bool) -> int:
+        body = {"prompt": text, "add_special_tokens": add_special_tokens}
+        tokens = (await self._json("POST", "/tokenize", body))["tokens"][count:]
+        rest = {"tokens": tokens, "skip_special_tokens": False}
+        return len(text) - len((await self._json("POST", "/detokenize", rest))["text"])
+
     async def count_tokens(self, text: str) -> int:
         body = {"prompt": text, "add_special_tokens": False}
         return int((await self._json("POST", "/tokenize", body))["count"])

@@ -181,7 +181,9 @@ def test_json_schema_from_a_dataclass_and_get_object() -> None:
 
     backend = ScriptedBackend(lambda prompt: '{"x": 1, "y": 2}')
     state = program.run(backend=backend)
-    assert json.loads(backend.options[0].json_schema or "")["required"] == ["x", "y"]
+    schema = json.loads(backend.options[0].json_schema or "")
+    assert schema["required"] == ["x", "y"]
+    assert schema["additionalProperties"] is False  # or a model adds fields for ever
     assert state.get_object("point") == {"x": 1, "y": 2}
     assert state.get_object("point", Point) == Point(1, 2)
 
@@ -622,3 +624,20 @@ def test_nothing_is_promised_once_a_program_has_failed() -> None:
     with pytest.raises(sgl.ProgramError, match="gone"):
         executor.mark().result(timeout=10)
     executor.cancel()
+
+
+def test_a_fork_is_added_to_by_its_index() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        forks = s.fork(2)
+        for i in range(2):
+            forks[i] += f"fork {i}: "
+            forks[i] += sgl.gen("x")
+        with pytest.raises(TypeError, match="only added to"):
+            forks[1] = forks[0]
+        s["texts"] = [fork.text() for fork in forks]
+        forks.join()
+
+    state = program.run(backend=ScriptedBackend())
+    assert state["texts"] == ["fork 0: answer", "fork 1: answer"]
+    assert state["x"] == ["answer", "answer"]
