@@ -22,7 +22,7 @@ from .ir import (
     check_regex,
     dtype_options,
 )
-from .objects import schema_text
+from .objects import json_text, schema_text
 from .sgl_function import SglFunction
 
 
@@ -71,7 +71,7 @@ def gen(
     regex: str | None = None,
     json_schema: Any = None,
     ebnf: str | None = None,
-    structural_tag: str | None = None,
+    structural_tag: str | Mapping[str, Any] | None = None,
     seed: int | None = None,
     logit_bias: Mapping[int, float] | None = None,
     repetition_penalty: float | None = None,
@@ -80,7 +80,8 @@ def gen(
 
     What is None is taken from ``run``. ``dtype`` (int, float, bool, str) constrains the output
     and gives the variable a value of that type; ``choices`` makes this a ``select``;
-    ``json_schema`` is text, a dict, a pydantic model or a dataclass.
+    ``json_schema`` is text, a dict, a pydantic model or a dataclass, ``structural_tag`` text or a
+    dict.
 
     Raises:
         ValueError: an invalid regex, or more than one constraint.
@@ -122,7 +123,7 @@ def gen(
         regex=regex,
         json_schema=None if json_schema is None else schema_text(json_schema),
         ebnf=ebnf,
-        structural_tag=structural_tag,
+        structural_tag=json_text(structural_tag),
     )
     if dtype is not None:
         typed = dtype_options(dtype)

@@ -126,6 +126,12 @@ class ProgramState:
         executor.sync()
         return wait_for(executor.transcript.render())
 
+    async def atext(self) -> str:
+        """``text`` without blocking the event loop."""
+        executor = self.stream_executor
+        await watch(executor.mark())
+        return await watch(spawn(executor.transcript.render()))
+
     def show(self) -> None:
         """Print the text so far, coloured by where each part is from."""
         print_text(self._spans(), self.usage)
@@ -232,8 +238,16 @@ class ProgramState:
         ``position_ids_offset`` is accepted for programs written for SGLang, whose backends do
         not use it either.
         """
+        self.stream_executor.sync()
+        return self._forked(size)
+
+    async def afork(self, size: int = 1) -> ProgramStateGroup:
+        """``fork`` without blocking the event loop."""
+        await watch(self.stream_executor.mark())
+        return self._forked(size)
+
+    def _forked(self, size: int) -> ProgramStateGroup:
         executor = self.stream_executor
-        executor.sync()
         if size > 1 and executor.transcript.shown:
             spawn(self._warm())
         children = executor.forked(size)
@@ -306,22 +320,49 @@ class ProgramStateGroup:
             ProgramError: a child failed.
             ValueError: a child ends in another turn than the next one goes on with.
         """
-        if mode not in ("gather_variable", "concate_and_append"):
-            raise ValueError(f"join mode must be gather_variable or concate_and_append: {mode!r}")
-        executor = self.parent.stream_executor
-        children = [state.stream_executor for state in self.states]
+        _check_mode(mode)
         try:
-            for child in children:
+            for child in self._children:
                 child.sync()
-            if mode == "gather_variable":
-                found = gathered(self._known, [child.variables for child in children])
-                for name, values in found.items():
-                    executor.set_variable(name, values)
-            else:
-                executor.sync()
-                parts = appended(executor.transcript.role, [one.transcript for one in children])
-                executor.submit(SglExprList(list(parts)))
+            if mode == "concate_and_append":
+                self.parent.sync()
+            self._bring_back(mode)
         finally:
-            for child in children:
+            for child in self._children:
                 child.end()
+                self.parent.stream_executor.absorb(child)
+
+    async def ajoin(self, mode: str = "gather_variable") -> None:
+        """``join`` without blocking the event loop."""
+        _check_mode(mode)
+        executor = self.parent.stream_executor
+        try:
+            for child in [*self._children, executor]:
+                await watch(child.mark())
+            self._bring_back(mode)
+        finally:
+            for child in self._children:
+                for member in child.family():
+                    member.close()
                 executor.absorb(child)
+
+    @property
+    def _children(self) -> list[StreamExecutor]:
+        return [state.stream_executor for state in self.states]
+
+    def _bring_back(self, mode: str) -> None:
+        """What the children have done, all of which is known."""
+        executor = self.parent.stream_executor
+        if mode == "gather_variable":
+            branches = [child.variables for child in self._children]
+            for name, values in gathered(self._known, branches).items():
+                executor.set_variable(name, values)
+        else:
+            transcripts = [child.transcript for child in self._children]
+            parts = appended(executor.transcript.role, transcripts)
+            executor.submit(SglExprList(list(parts)))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("gather_variable", "concate_and_append"):
+        raise ValueError(f"join mode must be gather_variable or concate_and_append: {mode!r}")

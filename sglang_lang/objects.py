@@ -10,6 +10,11 @@ from typing import Any
 from .extras import needs
 
 
+def json_text(value: str | Mapping[str, Any] | None) -> str | None:
+    """JSON as text, given as text or as a dict."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def schema_text(schema: Any) -> str:
     """A JSON schema as text: given as text, dict, pydantic model or dataclass."""
     if isinstance(schema, str):

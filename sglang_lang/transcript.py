@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .backends.base import BaseBackend, Prompt
+from .backends.base import BaseBackend, PlacedMedia, Prompt
 from .ir import SglExpr, SglMedia, SglRoleBegin, SglRoleEnd
 from .origins import Call, SglWritten
 
@@ -34,7 +34,7 @@ class Transcript:
         self.messages: list[dict[str, Any]] = []
         self.role: str | None = None
         self.content = ""
-        self.media: list[SglMedia] = []
+        self.media: list[PlacedMedia] = []
         self.history: list[SglExpr] = []  # text, turns and media, in the order they came
         self._forked_at = 0  # in the history
 
@@ -100,7 +100,8 @@ class Transcript:
     def show(self, media: SglMedia) -> None:
         """An image or a video at this place."""
         self.history.append(media)
-        self.media.append(media)
+        offset = len(self.content if self.role is not None else self.shown)
+        self.media.append(PlacedMedia(media, len(self.messages), offset))
 
     def mark(self) -> Mark:
         """The end of the open turn's content, for ``cut``."""

@@ -113,7 +113,7 @@ def _request(model_name: str, prompt: Prompt, options: GenOptions) -> dict[str, 
     turns = [turn for turn in messages if turn["role"] != "system"]
     request: dict[str, Any] = {
         "model": model_name,
-        "messages": _with_media(turns, prompt.media),
+        "messages": [_message(turn) for turn in turns],
         "max_tokens": options.max_tokens,
     }
     if system:
@@ -148,13 +148,14 @@ def _text(message: Any) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
-def _with_media(turns: list[dict[str, Any]], media: list[SglMedia]) -> list[dict[str, Any]]:
-    """Images become parts of the last user turn."""
-    if not media:
-        return turns
-    turn = next(turn for turn in reversed(turns) if turn["role"] == "user")
-    turn["content"] = [{"type": "text", "text": turn["content"]}, *map(_image, media)]
-    return turns
+def _message(turn: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(turn["content"], str):
+        return turn
+    parts = [
+        {"type": "text", "text": part} if isinstance(part, str) else _image(part)
+        for part in turn["content"]
+    ]
+    return {"role": turn["role"], "content": parts}
 
 
 def _image(media: SglMedia) -> dict[str, Any]:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from ..ir import GenOptions, SglMedia
 
 
+class PlacedMedia(NamedTuple):
+    """An image or a video, behind ``offset`` characters of the turn of that number."""
+
+    media: SglMedia
+    turn: int
+    offset: int
+
+
 @dataclass(slots=True)
 class Prompt:
     """What the model is to continue.
@@ -34,7 +42,7 @@ class Prompt:
     messages: list[dict[str, Any]] = field(default_factory=list)
     role: str | None = None
     content: str = ""
-    media: list[SglMedia] = field(default_factory=list)
+    media: list[PlacedMedia] = field(default_factory=list)
     stops: tuple[str, ...] = ()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from ..chat_template import ChatTemplate, assumed_template, get_chat_template
 from ..choices import ChoicesDecision, ChoicesSamplingMethod
 from ..errors import BackendError
-from ..ir import GenOptions
-from .base import BaseBackend, Completion, Prompt
+from ..ir import GenOptions, SglMedia
+from .base import BaseBackend, Completion, PlacedMedia, Prompt
 from .constraints import (
     OBJECT_TOKENS,
     for_schema,
@@ -214,13 +214,29 @@ class HostedBackend(BaseBackend):
 
 
 def chat_messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """The turns, with what is said of the open one; plain text is a user's turn."""
+    """The turns, with what is said of the open one; plain text is a user's turn.
+
+    The content of a turn with images is a list of its texts and images, in their order.
+    """
     messages = [dict(message) for message in prompt.messages]
     if not prompt.is_chat:
-        return [{"role": "user", "content": prompt.text}]
-    if prompt.role is not None and prompt.content:
+        messages = [{"role": "user", "content": prompt.text}]
+    elif prompt.role is not None and prompt.content:
         messages.append({"role": prompt.role, "content": prompt.content})
+    for turn, message in enumerate(messages):
+        placed = [one for one in prompt.media if one.turn == turn]
+        if placed:
+            message["content"] = _parts(message["content"], placed)
     return messages
+
+
+def _parts(text: str, placed: Sequence[PlacedMedia]) -> list[str | SglMedia]:
+    parts: list[str | SglMedia] = []
+    told = 0
+    for one in placed:
+        parts += [text[told : one.offset], one.media]
+        told = one.offset
+    return [part for part in [*parts, text[told:]] if part]
 
 
 def token_counts(

@@ -12,6 +12,7 @@ from ..config import global_config
 from ..errors import BackendError
 from ..ir import GenOptions
 from .base import BaseBackend, Completion, Prompt, Request
+from .media import data_url
 
 _SAMPLING_NAMES = {
     "max_tokens": "max_new_tokens",
@@ -177,6 +178,6 @@ class NativeBackend(BaseBackend):
         request["text"] = prompt.text
         request["add_special_tokens"] = not prompt.is_chat
         request["sampling_params"] = sampling_params(prompt, options)
-        for media in prompt.media:
-            request.setdefault(f"{media.kind}_data", []).append(str(media.source))
+        if prompt.media:
+            request["image_data"] = [data_url(placed.media) for placed in prompt.media]
         return request

@@ -32,7 +32,7 @@ def chat_request(
 ) -> dict[str, Any]:
     """Arguments of ``chat.completions.create`` but the model."""
     request = sampling_fields(options, prompt.stops)
-    request["messages"] = _with_media(chat_messages(prompt), prompt.media)
+    request["messages"] = [_message(turn) for turn in chat_messages(prompt)]
     request["max_completion_tokens"] = options.max_tokens
     if options.return_logprob or options.top_logprobs_num:
         request |= {"logprobs": True, "top_logprobs": options.top_logprobs_num or 0}
@@ -78,14 +78,16 @@ def piece_of(chunk: Any, meta: dict[str, Any]) -> Completion:
     return Completion(text or "", meta)
 
 
-def _with_media(messages: list[dict[str, Any]], media: list[SglMedia]) -> list[dict[str, Any]]:
-    """Images become parts of the last user turn."""
-    if not media:
-        return messages
-    turn = next(message for message in reversed(messages) if message["role"] == "user")
-    images = [{"type": "image_url", "image_url": {"url": data_url(one)}} for one in media]
-    turn["content"] = [{"type": "text", "text": turn["content"]}, *images]
-    return messages
+def _message(turn: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(turn["content"], str):
+        return turn
+    return {"role": turn["role"], "content": [_part(part) for part in turn["content"]]}
+
+
+def _part(part: str | SglMedia) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image_url", "image_url": {"url": data_url(part)}}
 
 
 def _text(choice: Any) -> str:

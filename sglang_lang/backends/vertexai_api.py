@@ -146,7 +146,7 @@ class VertexAI(HostedBackend):
         given = {name: value for name, value in config.items() if value is not None}
         return {
             "model": self.model_name,
-            "contents": _contents(messages, prompt.media),
+            "contents": [_content(turn) for turn in messages if turn["role"] != "system"],
             "config": types.GenerateContentConfig(**given),
         }
 
@@ -162,19 +162,13 @@ def _errors_told() -> Iterator[None]:
         raise BackendError(f"the API failed: {error!r}") from error
 
 
-def _contents(messages: list[dict[str, Any]], media: list[SglMedia]) -> list[types.Content]:
-    """The turns but the system's; images become parts of the last user turn."""
-    roles = {"user": "user", "assistant": "model"}
-    contents = [
-        types.Content(role=roles[turn["role"]], parts=[types.Part(text=turn["content"])])
-        for turn in messages
-        if turn["role"] != "system"
+def _content(turn: dict[str, Any]) -> types.Content:
+    content = turn["content"]
+    parts = [
+        types.Part(text=part) if isinstance(part, str) else _image(part)
+        for part in ([content] if isinstance(content, str) else content)
     ]
-    if media:
-        turn = next(content for content in reversed(contents) if content.role == "user")
-        assert turn.parts is not None
-        turn.parts += map(_image, media)
-    return contents
+    return types.Content(role="model" if turn["role"] == "assistant" else "user", parts=parts)
 
 
 def _image(media: SglMedia) -> types.Part:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
+import pydantic
 import pytest
 
 import sglang_lang as sgl
@@ -185,6 +189,68 @@ def test_choices_are_scored_on_the_tokens_of_the_whole_text(
     else:
         assert len(meta["unconditional_token_logprobs"]) == len(choices)
     assert state.usage.calls == 1
+
+
+# --------------------------------------------------------------------------- what gen takes
+
+
+class Animal(pydantic.BaseModel):
+    name: str
+    legs: int
+
+
+@dataclasses.dataclass
+class Size:
+    width: int
+    height: int
+
+
+def generated(engine: sgl.Engine, prompt: str = "The answer:", **options: Any) -> sgl.ProgramState:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += prompt + sgl.gen("x", **options)
+
+    return program.run(backend=engine, max_new_tokens=48)
+
+
+@pytest.mark.parametrize("schema", [Animal, Size, Animal.model_json_schema()])
+def test_a_schema_may_be_a_model_a_dataclass_or_a_dict(engine: sgl.Engine, schema: Any) -> None:
+    state = generated(engine, json_schema=schema, max_tokens=96, temperature=0)
+    if isinstance(schema, type):
+        assert isinstance(state.get_object("x", schema), schema)
+    assert isinstance(state.get_object("x"), dict)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(int, int), ("float", float), (bool, bool), (str, str)]
+)
+def test_dtype_gives_values_of_that_type(engine: sgl.Engine, dtype: Any, kind: type) -> None:
+    assert type(generated(engine, dtype=dtype, temperature=0)["x"]) is kind
+
+
+def test_ebnf_and_structural_tags_hold(engine: sgl.Engine) -> None:
+    assert generated(engine, ebnf='root ::= "cat" | "dog"', temperature=0)["x"] in ("cat", "dog")
+    tag = {
+        "type": "structural_tag",
+        "structures": [{"begin": "<n>", "schema": {"type": "integer"}, "end": "</n>"}],
+        "triggers": ["<n>"],
+    }
+    prompt = "one <n>1</n> two <n>2</n> three <n>3</n> four <n>4</n> five"
+    text = generated(engine, prompt, structural_tag=tag, temperature=0)["x"]
+    found = re.findall("<n>(.*?)</n>", text)
+    assert found and all(re.fullmatch("-?(0|[1-9][0-9]*)", one) for one in found), text
+
+
+def test_sampling_options_arrive(engine: sgl.Engine) -> None:
+    seeds = [generated(engine, seed=seed, max_tokens=12)["x"] for seed in (1, 1, 2)]
+    assert seeds[0] == seeds[1] != seeds[2]
+    token = engine.get_tokenizer().encode(" cat")[0]
+    biased = generated(engine, logit_bias={token: 100.0}, temperature=0, max_tokens=3)["x"]
+    assert biased == " cat" * 3
+    prompt = "ha ha ha ha ha ha"
+    plain = generated(engine, prompt, temperature=0, max_tokens=8)["x"]
+    penalised = generated(engine, prompt, temperature=0, max_tokens=8, repetition_penalty=2.0)["x"]
+    assert plain.count(" ha") > 4 and " ha" not in penalised
 
 
 # --------------------------------------------------------------------------- over HTTP

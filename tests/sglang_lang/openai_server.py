@@ -43,7 +43,7 @@ def prompt_of(body: dict[str, Any]) -> str:
     if "prompt" in body:
         return str(body["prompt"])
     if "contents" in body:
-        return "".join(part["text"] for turn in body["contents"] for part in turn["parts"])
+        return "".join(part.get("text", "") for turn in body["contents"] for part in turn["parts"])
     return "".join(f"[{m['role']}]{m['content']}" for m in body["messages"])
 
 

@@ -332,11 +332,19 @@ def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> No
 def test_images_are_parts_of_the_users_turn(connect: Connect) -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
-        s += sgl.user("what?" + sgl.image(b"\x89PNG...")) + sgl.assistant(sgl.gen("x"))
+        png = sgl.image(b"\x89PNG...")
+        s += sgl.user("what?" + png + "and" + sgl.image("https://example.org/b.png"))
+        s += sgl.assistant("That is" + sgl.gen("x"))
+        s += sgl.user(png) + sgl.assistant(sgl.gen("y"))
 
     backend, server = connect(lambda body: "a cat")
     assert program.run(backend=backend)["x"] == "a cat"
-    parts = server.requests[0]["messages"][0]["content"]
-    assert parts[0] == {"type": "text", "text": "what?"}
+    first, _, second = server.requests[1]["messages"]
+    assert first == server.requests[0]["messages"][0]
+    parts = first["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url", "text", "image_url"]
+    assert [part.get("text") for part in parts] == ["what?", None, "and", None]
     assert parts[1]["image_url"]["url"].startswith("data:image/png;base64,iVBO")
+    assert parts[3]["image_url"]["url"] == "https://example.org/b.png"
+    assert second["content"] == [parts[1]]
     assert data_url(SglMedia("image", "https://example.org/a.png")) == "https://example.org/a.png"

@@ -131,6 +131,30 @@ def short(s: sgl.ProgramState) -> None:
     s += sgl.user("Hi") + sgl.assistant(sgl.gen("x", max_tokens=8))
 
 
+@sgl.function
+def seeing(s: sgl.ProgramState) -> None:
+    s += sgl.system("Look.")
+    s += sgl.user("what?" + sgl.image(b"\x89PNG...")) + sgl.assistant(sgl.gen("x"))
+    s += sgl.user("sure?") + sgl.assistant(sgl.gen("y"))
+
+
+def test_images_stay_in_their_turns() -> None:
+    with openai_server(lambda body: "a cat") as server:
+        backend = sgl.Anthropic("claude", base_url=server.url.removesuffix("/v1"), api_key="key")
+        seeing.run(backend=backend)
+        backend.shutdown()
+        text, image = server.requests[1]["messages"][0]["content"]
+        assert (text["text"], image["source"]["media_type"]) == ("what?", "image/png")
+        assert server.requests[1]["messages"][2]["content"] == "sure?"
+
+    with gemini(lambda body: "a cat") as (gemini_backend, server):
+        seeing.run(backend=gemini_backend)
+    first, _, last = server.requests[1]["contents"]
+    assert first["parts"][0] == {"text": "what?"}
+    assert first["parts"][1]["inlineData"]["mime_type"] == "image/png"
+    assert last["parts"] == [{"text": "sure?"}]
+
+
 def test_gemini_streams() -> None:
     with gemini(lambda body: "one two three") as (backend, _):
         state = short.run(backend=backend, stream=True)

@@ -383,6 +383,37 @@ def test_a_name_that_is_generated_twice_has_the_last_value() -> None:
     assert (state.ret_value, state["x"]) == ("first", "second")
 
 
+async def test_async_programs_fork_and_join_beside_one_another() -> None:
+    """All of them wait at once: none blocks the event loop of the others."""
+
+    @sgl.function
+    async def program(s: sgl.ProgramState, word: str) -> str:
+        s += word + sgl.gen("x")
+        forks = await s.afork(2)
+        forks += lambda i: f" {i}" + sgl.gen("y")
+        await forks.ajoin()
+        more = await s.afork(2)
+        more += ["<", ">"]
+        await more.ajoin("concate_and_append")
+        return await s.atext()
+
+    backend = ScriptedBackend()
+    backend.hold = asyncio.Event()
+
+    async def release() -> None:
+        while len(backend.prompts) < 3:
+            await asyncio.sleep(0.01)
+        background_loop().call_soon_threadsafe(backend.hold.set)  # type: ignore[union-attr]
+
+    runs = [program.arun(word, backend=backend) for word in "abc"]
+    releasing = asyncio.ensure_future(release())
+    states = await asyncio.gather(*runs)
+    await releasing
+    assert [state.ret_value for state in states] == [f"{word}answer<>" for word in "abc"]
+    assert [state["y"] for state in states] == [["answer"] * 2] * 3
+    assert [state.usage.calls for state in states] == [3] * 3
+
+
 async def test_giving_up_on_a_variable_leaves_it_to_others() -> None:
     @sgl.function
     async def program(s: sgl.ProgramState) -> None:
