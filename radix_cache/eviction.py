@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from typing import Any, Protocol
 
 from .radix_tree import TreeNode
@@ -111,15 +112,19 @@ def eviction_policy(name: str) -> EvictionPolicy:
 class EvictionQueue:
     """Evictable leaves in the order of a policy.
 
-    A heap with one entry for each queued node, corrected only when the entry comes up: an entry
-    whose node was used since is put back at its new rank, one whose node is no longer evictable is
-    dropped. As ranks only rise, the first entry that is up to date is the lowest of all.
+    One entry for each queued node, corrected only when it comes up: an entry whose node was used
+    since is put back at its new rank, one whose node is no longer evictable is dropped. As ranks
+    only rise, the first entry that is up to date is the lowest of all.
+
+    New leaves mostly rank behind all others. Entries that come in this order line up in ``_run``,
+    where each costs the same however many there are; only the others need a heap.
     """
 
     def __init__(self, policy: EvictionPolicy) -> None:
         self.policy = policy
         # Flat entries (*rank, number, node): flat tuples compare faster than nested
         # ones. The number breaks ties, so that nodes are never compared.
+        self._run: deque[tuple[Any, ...]] = deque()
         self._heap: list[tuple[Any, ...]] = []
         self._num_pushed = 0
 
@@ -129,7 +134,7 @@ class EvictionQueue:
             return
         node.queued = True
         self._num_pushed += 1
-        heapq.heappush(self._heap, (*self.policy.rank(node), self._num_pushed, node))
+        self._put((*self.policy.rank(node), self._num_pushed, node))
 
     def created(self, node: TreeNode) -> None:
         """Stamp a new leaf and queue it."""
@@ -143,20 +148,24 @@ class EvictionQueue:
 
     def pop(self) -> TreeNode | None:
         """The leaf to evict next, or None when every leaf is locked."""
-        heap = self._heap
-        while heap:
-            entry = heap[0]
+        run, heap = self._run, self._heap
+        while run or heap:
+            in_run = run and (not heap or run[0] < heap[0])
+            entry = run.popleft() if in_run else heapq.heappop(heap)
             node: TreeNode = entry[-1]
-            if not node.is_evictable:
-                heapq.heappop(heap)
+            if node.is_evictable:
+                rank = self.policy.rank(node)
+                if rank > entry:  # a rank that only begins an entry is below it
+                    self._put((*rank, *entry[-2:]))
+                    continue
                 node.queued = False
-                continue
-            rank = self.policy.rank(node)
-            if rank > entry[:-2]:
-                heapq.heapreplace(heap, (*rank, *entry[-2:]))
-                continue
-            heapq.heappop(heap)
+                self.policy.evicted(rank)
+                return node
             node.queued = False
-            self.policy.evicted(rank)
-            return node
         return None
+
+    def _put(self, entry: tuple[Any, ...]) -> None:
+        if not self._run or entry > self._run[-1]:
+            self._run.append(entry)
+        else:
+            heapq.heappush(self._heap, entry)

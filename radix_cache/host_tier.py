@@ -15,9 +15,11 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Protocol
 
@@ -34,7 +36,7 @@ MAX_UNWRITTEN_BYTES = 256 << 20  # copied out of the pool but not written yet; m
 MAX_LOADED_BYTES = 1 << 30  # read for requests that are not admitted yet
 FORMAT = b"kv block 1"
 ID_BYTES = 32
-CHECKSUM_BYTES = 16
+CHECKSUM_BYTES = 4
 
 RunInOrder = Callable[[Callable[[], None]], "Future[None]"]
 
@@ -61,7 +63,8 @@ class TierStats:
 
     saved_tokens: int = 0
     loaded_tokens: int = 0  # brought back into the pool
-    dropped_tokens: int = 0  # not saved because writing could not keep up, or failed
+    dropped_tokens: int = 0  # not saved because writing could not keep up
+    failed_tokens: int = 0  # not saved because they could not be written
     bad_blocks: int = 0  # torn or altered
 
 
@@ -133,13 +136,13 @@ class HostTier:
         step = self.block_tokens
         spans = [span for span in spans if span.end // step > span.start // step]
         if spans:
-            self._run_in_order(lambda: self._copy_out(spans, MAX_UNWRITTEN_BYTES))
+            self._run_in_order(partial(self._copy_out, spans, MAX_UNWRITTEN_BYTES))
 
     def save_all(self, spans: Iterable[Span], seconds: float) -> None:
         """Keep the KV of the spans; waits until it is written, or the time is over."""
         deadline = time.monotonic() + seconds
         for span in spans:
-            self._run_in_order(lambda span=span: self._copy_out([span], None))  # type: ignore[misc]
+            self._run_in_order(partial(self._copy_out, [span], None))
             self.drain()
             if time.monotonic() > deadline:
                 logger.warning("not all cached KV could be saved in %.0f s", seconds)
@@ -170,10 +173,10 @@ class HostTier:
     def _write(self, block_id: bytes) -> None:
         data = self._unwritten[block_id].reshape(-1).view(torch.uint8).numpy().data
         try:
-            self.store.put(block_id, (block_id, _checksum(block_id, data), data))
+            self.store.put(block_id, (block_id, _checksum(data), data))
             self.stats.saved_tokens += self.block_tokens
         except OSError as error:
-            self.stats.dropped_tokens += self.block_tokens
+            self.stats.failed_tokens += self.block_tokens
             logger.warning("evicted KV could not be written: %s", error)
         finally:
             del self._unwritten[block_id]
@@ -213,7 +216,7 @@ class HostTier:
         """Put the KV of the tokens ``start : load.end`` into ``slots``, before the next step."""
         assert load.start <= start and start + len(slots) == load.end
         self.stats.loaded_tokens += len(slots)
-        self._run_in_order(lambda: self._copy_in(load, start, slots))
+        self._run_in_order(partial(self._copy_in, load, start, slots))
 
     def _copy_in(self, load: KVLoad, start: int, slots: Int32Array) -> None:
         step = self.block_tokens
@@ -256,7 +259,7 @@ class HostTier:
         if (
             len(payload) != self._block_bytes
             or view[:ID_BYTES] != block_id
-            or view[ID_BYTES : ID_BYTES + CHECKSUM_BYTES] != _checksum(block_id, payload)
+            or view[ID_BYTES : ID_BYTES + CHECKSUM_BYTES] != _checksum(payload)
         ):
             self.stats.bad_blocks += 1
             logger.warning("block %s of evicted KV is damaged: dropped", block_id.hex()[:16])
@@ -294,7 +297,5 @@ class HostTier:
         return ids
 
 
-def _checksum(block_id: bytes, data: memoryview) -> bytes:
-    digest = blake2b(block_id, digest_size=CHECKSUM_BYTES)
-    digest.update(data)
-    return digest.digest()
+def _checksum(data: memoryview) -> bytes:
+    return zlib.crc32(data).to_bytes(CHECKSUM_BYTES, "little")

@@ -12,7 +12,6 @@ from rich.tree import Tree
 from .errors import BackendError
 
 TIMEOUT_SECONDS = 30.0
-PREVIEW_CHARS = 48
 
 
 def fetch(url: str, api_key: str | None, nodes: int) -> dict[str, Any]:
@@ -70,18 +69,20 @@ def _add_rest(branch: Tree, count: int) -> None:
 
 
 def _line(node: dict[str, Any]) -> Text:
-    text = node["text"]
-    if len(text) > PREVIEW_CHARS or node["num_tokens"] > len(node["token_ids"]):
-        text = text[:PREVIEW_CHARS] + "…"
-    line = Text()
-    if node["parent"] is None and node["extra_key"] is not None:
-        line.append(f"{node['extra_key']} ", style="magenta")
-    line.append(repr(text), style="green")
-    line.append(f" {node['num_tokens']:,} tokens", style="cyan")
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(_counted(node["num_tokens"], "token"), style="cyan")
     if node["hit_count"]:
-        line.append(f", {node['hit_count']:,} hits")
+        line.append(f", {_counted(node['hit_count'], 'hit')}")
     if node["lock_ref"]:
-        line.append(f", {node['lock_ref']} locks", style="yellow")
+        line.append(f", {_counted(node['lock_ref'], 'lock')}", style="yellow")
     if node["idle_seconds"] is not None:
         line.append(f", {node['idle_seconds']:,.0f} s ago", style="dim")
+    if node["parent"] is None and node["extra_key"] is not None:
+        line.append(f" {node['extra_key']}", style="magenta")
+    rest = "…" if node["num_tokens"] > len(node["token_ids"]) else ""
+    line.append(f" {node['text']!r}{rest}", style="green")
     return line
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -128,6 +128,7 @@ class StreamExecutor:
             mark = self.mark()
             self.close()
             mark.exception()
+            self.changes.notify()
         for child in self.children:
             child.end()
 
@@ -135,7 +136,6 @@ class StreamExecutor:
         """Take nothing more; waits for nothing."""
         self.ended = True
         self._put(None, "")
-        self.changes.notify()
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""
@@ -278,7 +278,7 @@ class StreamExecutor:
         """Count what was generated, and give it to the expression's variable."""
         for completion in completions:
             self.usage.count(completion.meta_info)
-        dtype = self.options_of(expression).dtype
+        dtype = expression.options.dtype or self.options.dtype
         values = [convert(completion.text, dtype) for completion in completions]
         metas = [completion.meta_info for completion in completions]
         if len(completions) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections import deque
@@ -26,6 +27,9 @@ from .tracer import trace_program
 MIN_AUTO_THREADS = 96
 AUTO_THREADS_PER_CPU = 16
 MIN_AHEAD = 200  # programs started before the first state is taken
+VERBOSE = 2
+
+logger = logging.getLogger(__name__)
 
 
 def run_program(
@@ -237,6 +241,8 @@ def _run_body(
         executor.cancel()
         raise
     executor.end()
+    if global_config.verbosity >= VERBOSE:
+        logger.info("%s: %s", program.name, state.text())
 
 
 def _run_quietly(

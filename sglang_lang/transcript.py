@@ -130,7 +130,7 @@ class Transcript:
     async def prompt(self) -> Prompt:
         """What a backend continues."""
         text = await self.render()
-        template = self._backend.chat_template
+        template = self._backend.chat_template if self.role is not None else None
         return Prompt(
             text,
             is_chat=self.is_chat,
@@ -138,5 +138,5 @@ class Transcript:
             role=self.role,
             content=self.content,
             media=list(self.media),
-            stops=template.stops if template is not None and self.role is not None else (),
+            stops=template.stops if template is not None else (),
         )

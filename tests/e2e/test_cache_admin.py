@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from sglang_lang import cli
+from sglang_lang.runtime.engine import Engine
+from sglang_lang.runtime.errors import RequestError
 from tests.runtime.server.sse import events
 
 from .server import running_server
@@ -134,3 +136,16 @@ def test_pins_leave_room_for_a_request_of_full_length(client: httpx.Client) -> N
     assert refused is not None
     assert refused.status_code == 400 and "unpin" in refused.json()["error"]["message"]
     assert len(ask(client, "/generate", native("long " * 1900))["output_ids"]) == 2
+
+
+def test_an_engine_pins_in_process() -> None:
+    settings: JSON = {"max_total_tokens": 2048, "context_length": 1024, "cpu_threads": 2}
+    with Engine(log_level="error", **settings) as engine:
+        pinned = engine.pin_prefix(STORY)
+        assert pinned == engine.get_server_info()["num_pinned_tokens"] >= 96
+        assert engine.pin_prefix([1, 2, 3], extra_key="tenant") == 3
+        engine.unpin_prefix(STORY)
+        with pytest.raises(RequestError, match="not pinned"):
+            engine.unpin_prefix([1, 2, 3])
+        with pytest.raises(RequestError, match="empty"):
+            engine.pin_prefix([])

@@ -34,3 +34,17 @@ def test_an_unknown_kernel_backend_is_one_line() -> None:
     with pytest.raises(ServerArgsError, match="--kernel-backend") as refusal:
         parse_args(["--kernel-backend", "triton"])
     assert "\n" not in str(refusal.value)
+
+
+def test_evicted_kv_needs_a_folder_on_a_cpu() -> None:
+    with pytest.raises(ServerArgsError, match="give --cache-dir"):
+        resolve(ServerArgs(device="cpu", kv_tier_size=1.0))
+    assert resolve(ServerArgs(device="cpu", cache_dir="kv")).kv_tier_size == 8.0
+    assert resolve(parse_args(["--cache-dir", "kv", "--kv-tier-size", "0.5"])).kv_tier_size == 0.5
+
+
+def test_a_tier_without_a_cache_or_without_room_is_refused() -> None:
+    with pytest.raises(ServerArgsError, match="--disable-radix-cache"):
+        ServerArgs(cache_dir="kv", disable_radix_cache=True)
+    with pytest.raises(ServerArgsError, match="--kv-tier-size must be positive"):
+        ServerArgs(cache_dir="kv", kv_tier_size=0.0)

@@ -45,13 +45,13 @@ def drawn(*nodes: dict[str, Any], num_children: int) -> str:
 def test_children_hang_below_their_parents_and_the_rest_is_counted() -> None:
     lines = drawn(
         node(None, "You are", num_children=12),
-        node(0, " kind\n", hit_count=7, lock_ref=2, idle_seconds=3.2),
+        node(0, " kind\n", hit_count=7, lock_ref=1, idle_seconds=3.2),
         num_children=3,
     ).splitlines()
     assert lines == [
         "1,234 tokens in 30 nodes, 5 in use; hit rate 75%, 10 tokens evicted",
-        "├── 'You are' 3 tokens",
-        "│   ├── ' kind\\n' 3 tokens, 7 hits, 2 locks, 3 s ago",
+        "├── 3 tokens 'You are'",
+        "│   ├── 3 tokens, 7 hits, 1 lock, 3 s ago ' kind\\n'",
         "│   └── … 11 more",
         "└── … 2 more",
     ]
@@ -59,7 +59,9 @@ def test_children_hang_below_their_parents_and_the_rest_is_counted() -> None:
 
 def test_a_prompt_is_no_markup_and_long_ones_are_cut() -> None:
     text = drawn(node(None, "[bold]x[/]", num_tokens=900, extra_key="[t]"), num_children=1)
-    assert "[t] '[bold]x[/]…' 900 tokens" in text
+    assert "900 tokens [t] '[bold]x[/]'…" in text
+    lines = drawn(node(None, "long " * 100), num_children=1).splitlines()
+    assert len(lines) == 2 and lines[1].endswith("…")
 
 
 def test_no_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

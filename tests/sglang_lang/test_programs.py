@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import sglang_lang as sgl
+from sglang_lang.backends.base import Prompt
+from sglang_lang.backends.native import sampling_params
 from sglang_lang.background import background_loop
 from sglang_lang.executor import StreamExecutor
 from sglang_lang.ir import GenOptions
@@ -511,6 +513,30 @@ def test_programs_without_a_backend_say_what_to_do() -> None:
         assert program().text() == "x"
     finally:
         sgl.set_default_backend(None)
+
+
+def test_settings_have_sglangs_names(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {
+        "verbosity": 2,
+        "skip_special_tokens_in_output": False,
+        "spaces_between_special_tokens_in_out": False,
+        "enable_parallel_encoding": False,
+    }
+    assert sampling_params(Prompt(""), GenOptions()) == {}
+    for name, value in settings.items():
+        monkeypatch.setattr(sgl.global_config, name, value)
+    params = sampling_params(Prompt(""), GenOptions())
+    assert params == {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "said " + sgl.gen("x")
+
+    with caplog.at_level("INFO"):
+        program.run(backend=ScriptedBackend())
+    assert caplog.messages == ["program: said answer"]
 
 
 def test_all_programs_share_one_background_loop() -> None:

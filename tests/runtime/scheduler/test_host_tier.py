@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from sglang_lang.radix_cache.block_store import FileStore, MemoryStore
 from sglang_lang.runtime.messages import AbortRequest, ControlRequest
+from sglang_lang.runtime.scheduler.req import Req
 
 from .toy import Toy, ToyScheduler, continuation, request
 
@@ -68,6 +69,24 @@ def test_what_is_left_in_the_tree_is_extended() -> None:
     assert run_one(scheduler, "back", prompt) == 192
     assert scheduler.kv.tier is not None
     assert scheduler.kv.tier.stats.loaded_tokens == 92
+
+
+def test_what_the_tree_loses_while_a_request_waits_is_loaded_as_well() -> None:
+    scheduler = Toy(tier=MemoryStore(BUDGET)).build()
+    prompt = some_tokens(2, 200)
+    run_one(scheduler, "cold", prompt)
+    scheduler.kv.prefix_cache.evict(202 - 130)
+    drained(scheduler)
+    waiting = Req(request("waiting", prompt), seed=0, context_len=256)
+    scheduler.kv.is_ready(waiting)
+    assert waiting.tier_load is not None and waiting.tier_load.start == 128
+    evict_all(scheduler)
+    while not scheduler.kv.is_ready(waiting):
+        pass
+    assert scheduler.kv.admit(waiting)
+    assert waiting.cached_len == 192
+    scheduler.kv.release(waiting)
+    scheduler.check_slots()
 
 
 def test_tenants_do_not_meet_in_the_tier() -> None:
@@ -222,3 +241,17 @@ def test_same_tokens_and_conserved_slots_in_a_storm(
 def test_a_storm_brings_kv_back() -> None:
     tier = storm(1, Toy(slots=256, tier=MemoryStore(BUDGET))).kv.tier
     assert tier is not None and tier.stats.loaded_tokens > 0
+
+
+def test_work_on_the_pool_that_fails_ends_the_scheduler() -> None:
+    """Its KV may be wrong then: no token may come of it."""
+    scheduler = Toy().build()
+
+    def fail() -> None:
+        raise RuntimeError("the device is gone")
+
+    scheduler.scheduler._runner.run_in_order(fail)  # type: ignore[attr-defined]
+    scheduler.send(request("a", [1, 2, 3]))
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        scheduler.run()
+    assert scheduler.outcomes["a"].ids == []
