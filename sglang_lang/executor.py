@@ -278,7 +278,7 @@ class StreamExecutor:
         """Count what was generated, and give it to the expression's variable."""
         for completion in completions:
             self.usage.count(completion.meta_info)
-        dtype = self.options_of(expression).dtype
+        dtype = expression.options.dtype or self.options.dtype
         values = [convert(completion.text, dtype) for completion in completions]
         metas = [completion.meta_info for completion in completions]
         if len(completions) == 1:

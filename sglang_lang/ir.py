@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from .choices import ChoicesSamplingMethod, token_length_normalized
@@ -53,8 +54,9 @@ class GenOptions:
 
     def over(self, defaults: GenOptions) -> GenOptions:
         """These options, with the defaults where they say nothing."""
-        own = {f.name: v for f in _OPTION_FIELDS if (v := getattr(self, f.name)) is not None}
-        return dataclasses.replace(defaults, **own) if own else defaults
+        pairs = zip(_values(self), _values(defaults), strict=True)
+        merged = [mine if mine is not None else theirs for mine, theirs in pairs]
+        return GenOptions(**dict(zip(_OPTION_NAMES, merged, strict=True)))
 
     def stops(self) -> list[str]:
         if self.stop is None:
@@ -62,7 +64,8 @@ class GenOptions:
         return [self.stop] if isinstance(self.stop, str) else list(self.stop)
 
 
-_OPTION_FIELDS = dataclasses.fields(GenOptions)
+_OPTION_NAMES = tuple(one.name for one in dataclasses.fields(GenOptions))
+_values = attrgetter(*_OPTION_NAMES)
 RUN_DEFAULTS = GenOptions(max_tokens=128, n=1, temperature=1.0, top_p=1.0, min_p=0.0)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -25,7 +26,7 @@ from .tracer import trace_program
 
 MIN_AUTO_THREADS = 96
 AUTO_THREADS_PER_CPU = 16
-GENERATOR_CHUNK = 200
+MIN_AHEAD = 200  # programs started before the first state is taken
 VERBOSE = 2
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def _in_order(
     progress_bar: bool,
     on_error: str,
 ) -> Iterator[ProgramState]:
-    """The states in the batch's order, as many ahead as a chunk."""
+    """The states in the batch's order; so many run ahead of who takes them."""
 
     def one(item: dict[str, Any]) -> ProgramState:
         state = new_state(program, options, backend, stream=False)
@@ -180,19 +181,25 @@ def _in_order(
 
     progress = BatchProgress(len(items)) if progress_bar else nullcontext()
     with ThreadPoolExecutor(num_threads) as pool, progress as bar:
-        for first in range(0, len(items), GENERATOR_CHUNK):
-            chunk = items[first : first + GENERATOR_CHUNK]
-            futures: list[Future[ProgramState]] = [pool.submit(one, item) for item in chunk]
+        waiting = iter(items)
+
+        def submit() -> Future[ProgramState]:
+            future = pool.submit(one, next(waiting))
             if bar is not None:
-                for future in futures:
-                    future.add_done_callback(bar.advance)
-            try:
-                for future in futures:
-                    yield future.result()
-            except BaseException:
-                for future in futures:
-                    future.cancel()
-                raise
+                future.add_done_callback(bar.advance)
+            return future
+
+        ahead = min(max(MIN_AHEAD, 2 * num_threads), len(items))
+        futures = deque(submit() for _ in range(ahead))
+        try:
+            for left in reversed(range(len(items))):
+                yield futures.popleft().result()
+                if left > len(futures):
+                    futures.append(submit())
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
 
 def cache_program(program: SglFunction, backend: HasBackend | None) -> None:
