@@ -1,108 +1,62 @@
-"""What the scheduler itself costs: the whole loop around a model that returns random tokens.
+"""What the scheduler itself costs, in a process of its own behind ZMQ and beside a real model.
 
-    python benchmarks/scheduler.py [--batch 256] [--steps 2000] [--profile]
+    python -m benchmarks.scheduler [--batch 256] [--tokens 2000] [--requests 20000] [--no-model]
 
-Prints output tokens per second of one scheduler thread, and one-token requests per second. The
-model is a stub, so nothing here says how fast a real one is.
+Prints output tokens and one-token requests per second of a scheduler process whose model is a stub
+(per second of the clock, and of the CPU time of that process, which other load does not disturb);
+where its time goes, by function; and which part of a decode step with the embedded model is not
+the model's.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import cProfile
 import pstats
 import random
+import statistics
+import subprocess
+import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-import torch
+import psutil
 
-from sglang_lang.constrained.compiler import GrammarCompiler
-from sglang_lang.constrained.vocabulary import Vocabulary
-from sglang_lang.radix_cache.allocator import TokenAllocator
-from sglang_lang.radix_cache.memory_pool import ReqToTokenPool
-from sglang_lang.radix_cache.prefix_cache import RadixCache
-from sglang_lang.runtime.messages import FromScheduler, GenerateRequest, ToScheduler, encode
+from benchmarks.stub_scheduler import VOCAB, make_stub
+from sglang_lang.runtime.ipc import ZmqSchedulerClient
+from sglang_lang.runtime.messages import (
+    BatchOutput,
+    ControlRequest,
+    FromScheduler,
+    GenerateRequest,
+    ToScheduler,
+    encode,
+)
 from sglang_lang.runtime.model_executor.model_runner import LaunchedStep
-from sglang_lang.runtime.model_executor.step import StepInput, StepResult
+from sglang_lang.runtime.model_executor.step import StepInput
 from sglang_lang.runtime.sampling_params import SamplingParams
-from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
-from sglang_lang.runtime.scheduler.kv_cache import KVCache
-from sglang_lang.runtime.scheduler.planner import Planner
-from sglang_lang.runtime.scheduler.policy import SchedulePolicy
-from sglang_lang.runtime.scheduler.results import ResultProcessor
-from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
-from sglang_lang.runtime.scheduler.step_builder import StepBuilder
+from sglang_lang.runtime.scheduler.scheduler import Runner
+from sglang_lang.runtime.scheduler.setup import make_scheduler
+from sglang_lang.runtime.server_args import ServerArgs, resolve
 
-VOCAB = 49_152
-CONTEXT = 4096
+PROMPT_LEN = 64
+BLOCK = 20  # steps timed in one go
+LISTED = 14  # functions of the profile
 
 
-class RandomTokens:
-    """A model runner that computes nothing."""
-
-    def __init__(self) -> None:
-        self._random = random.Random(0)
-
-    def launch(self, step: StepInput) -> LaunchedStep:
-        launched = LaunchedStep(step)
-        count = len(step.sampled_requests)
-        ids = self._random.choices(range(1000, VOCAB), k=count)
-        launched.future.set_result(StepResult(ids, [None] * count, []))
-        return launched
-
-    def close(self) -> None:
-        pass
-
-
-class EncodingPort:
-    """Serialises what is sent, as the ZMQ port does, and drops it."""
-
-    def __init__(self) -> None:
-        self.inbox: list[ToScheduler] = []
-        self.sent_bytes = 0
-
-    def recv(self, timeout_ms: int) -> list[ToScheduler]:
-        messages, self.inbox = self.inbox, []
-        return messages
-
-    def send(self, messages: list[FromScheduler]) -> None:
-        self.sent_bytes += len(encode(messages))
-
-    def close(self) -> None:
-        pass
-
-
-def make(batch: int, page_size: int) -> tuple[Scheduler, EncodingPort]:
-    device = torch.device("cpu")
-    port = EncodingPort()
-    req_pool = ReqToTokenPool(batch, CONTEXT, device)
-    allocator = TokenAllocator(batch * CONTEXT, page_size)
-    kv = KVCache(allocator, req_pool, RadixCache(allocator, "lru"))
-    vocabulary = Vocabulary.from_token_bytes([bytes([i]) for i in range(256)], [])
-    scheduler = Scheduler(
-        port=port,
-        runner=RandomTokens(),
-        kv=kv,
-        planner=Planner(kv, SchedulePolicy("lpm", kv), 8192, batch, 0.1),
-        builder=StepBuilder(req_pool, VOCAB, frozenset({2})),
-        results=ResultProcessor(frozenset({2}), None, 1),
-        grammars=GrammarQueue(GrammarCompiler(vocabulary)),
-        token_bytes=lambda token_id: b"x",
-        limits=Limits(CONTEXT, allocator.available()),
-        vocab_size=VOCAB,
-        overlap=True,
-        random_seed=0,
-    )
-    return scheduler, port
-
-
-def requests(count: int, max_new_tokens: int, prompt_len: int = 64) -> list[ToScheduler]:
+def requests(
+    count: int, max_new_tokens: int, temperature: float = 0.0, vocab_size: int = VOCAB
+) -> list[ToScheduler]:
     rng = random.Random(1)
-    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=0.0)
+    params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, ignore_eos=True)
     return [
         GenerateRequest(
             rid=f"{max_new_tokens}-{i}",
-            input_ids=[rng.randrange(VOCAB) for _ in range(prompt_len)],
+            input_ids=[rng.randrange(100, vocab_size) for _ in range(PROMPT_LEN)],
             sampling_params=params,
             stream=True,
         )
@@ -110,46 +64,203 @@ def requests(count: int, max_new_tokens: int, prompt_len: int = 64) -> list[ToSc
     ]
 
 
-def decode_rate(batch: int, steps: int, page_size: int) -> float:
-    scheduler, port = make(batch, page_size)
+# --------------------------------------------------------------------------- a second process
+
+
+@dataclass(slots=True)
+class Rate:
+    """Tokens or requests, in seconds of the clock and of the scheduler process's CPU time."""
+
+    count: int
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count / self.wall:>10,.0f} /s {self.count / self.cpu:>12,.0f} per CPU second"
+            f"   ({self.cpu / self.wall:.0%} of a core)"
+        )
+
+
+@dataclass(slots=True)
+class StubProcess:
+    client: ZmqSchedulerClient
+    process: psutil.Process
+
+    def cpu(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    async def run(self, work: list[ToScheduler], warm: int = 0) -> Rate:
+        """Send each request in a message of its own, as the API process does, and read to the end.
+
+        Every output holds one token. The clock starts after ``warm`` of them.
+        """
+        for request in work:
+            self.client.send([request])
+        done = count = before = 0
+        start, cpu = time.perf_counter(), self.cpu()
+        while done < len(work):
+            for message in await self.client.recv():
+                assert isinstance(message, BatchOutput)
+                done += sum(1 for output in message.outputs if output.finish is not None)
+                count += len(message.outputs)
+            if before < warm:
+                start, cpu, before = time.perf_counter(), self.cpu(), count
+        return Rate(count - before, time.perf_counter() - start, self.cpu() - cpu)
+
+
+@asynccontextmanager
+async def stub_process(batch: int, page_size: int) -> AsyncIterator[StubProcess]:
+    client = ZmqSchedulerClient()
+    addresses = client.addresses
+    command = [sys.executable, "-m", "benchmarks.stub_scheduler"]
+    command += [addresses.to_scheduler, addresses.from_scheduler]
+    command += ["--batch", str(batch), "--page-size", str(page_size)]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+    try:
+        client.send([ControlRequest(id=0, action="ping")])
+        await client.recv()
+        yield StubProcess(client, psutil.Process(child.pid))
+        client.send([ControlRequest(id=1, action="shutdown")])
+        await client.recv()
+        child.wait(30)
+    finally:
+        child.kill()
+        client.close()
+
+
+async def through_zmq(batch: int, tokens: int, num_requests: int) -> None:
+    print(f"a scheduler process behind ZMQ, batch {batch}, model: random tokens")
+    for page_size in (1, 16):
+        async with stub_process(batch, page_size) as stub:
+            rate = await stub.run(requests(batch, tokens), warm=20 * batch)
+        print(f"  output tokens, page size {page_size:<2}  {rate}")
+    async with stub_process(batch, 1) as stub:
+        rate = await stub.run(requests(num_requests, 1))
+    print(f"  one-token requests           {rate}")
+
+
+# --------------------------------------------------------------------------- where the time goes
+
+
+class EncodingPort:
+    """Serialises what is sent, as the ZMQ port does, and drops it."""
+
+    def __init__(self) -> None:
+        self.inbox: list[ToScheduler] = []
+
+    def recv(self, timeout_ms: int) -> list[ToScheduler]:
+        messages, self.inbox = self.inbox, []
+        return messages
+
+    def send(self, messages: list[FromScheduler]) -> None:
+        encode(messages)
+
+    def close(self) -> None:
+        pass
+
+
+def profile(batch: int, steps: int) -> None:
+    port = EncodingPort()
+    scheduler = make_stub(port, batch, 1)
     port.inbox = requests(batch, steps + 100)
     for _ in range(20):
         scheduler.step()
-    before = scheduler.stats.decode_tokens
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in range(steps):
         scheduler.step()
-    return (scheduler.stats.decode_tokens - before) / (time.perf_counter() - start)
+    per_step = (time.thread_time() - start) / steps
+    print(f"\none decode step of {batch}: {1e6 * per_step:.0f} us of CPU time, by function")
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for _ in range(50):
+        scheduler.step()
+    profiler.disable()
+    _print_shares(pstats.Stats(profiler))
 
 
-def request_rate(count: int, batch: int) -> float:
-    scheduler, port = make(batch, 1)
-    work = requests(count, 1)
+def _print_shares(stats: pstats.Stats) -> None:
+    """Each function's own share; the profiler makes short functions look longer than they are."""
+    profiles = stats.get_stats_profile()
+    rows = sorted(profiles.func_profiles.items(), key=lambda item: -item[1].tottime)
+    for name, row in rows[:LISTED]:
+        share = row.tottime / profiles.total_tt
+        print(f"  {share:>6.1%}  {name}  ({Path(row.file_name).name})")
+
+
+# --------------------------------------------------------------------------- beside a model
+
+
+class StepKeeper:
+    """Remembers the last step on its way to the runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.step: StepInput | None = None
+
+    def launch(self, step: StepInput) -> LaunchedStep:
+        self.step = step
+        return self._runner.launch(step)
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+def beside_model(batch: int, rounds: int, threads: int | None) -> None:
+    """A step of the whole scheduler beside the same step run on its own, taken in turn."""
+    port = EncodingPort()
+    args = ServerArgs(cpu_threads=threads, max_running_requests=batch, max_total_tokens=65_536)
+    scheduler, _ = make_scheduler(resolve(args), port)
+    keeper = StepKeeper(scheduler.runner)
+    scheduler.runner = keeper
+    port.inbox = requests(batch, (rounds + 2) * BLOCK + 200)
+    while len(scheduler.queues.running) < batch or any(
+        req.kv_len < req.prompt_len for req in scheduler.queues.running
+    ):
+        scheduler.step()
+    whole: list[float] = []
+    alone: list[float] = []
+    cpu: list[float] = []
+    for _ in range(rounds):
+        start = time.thread_time()
+        whole.append(_timed(scheduler.step))
+        cpu.append((time.thread_time() - start) / BLOCK)
+        alone.append(_timed(lambda: _run_again(keeper)))
+    step, model = statistics.median(whole), statistics.median(alone)
+    print(f"\none decode step of {batch} with the embedded model, medians of {rounds} x {BLOCK}")
+    print(f"  with the scheduler {1e3 * step:.2f} ms, the model's step alone {1e3 * model:.2f} ms")
+    print(f"  not compute: {(step - model) / step:.1%} of the step")
+    print(f"  CPU time of the scheduler's thread: {statistics.median(cpu) / step:.1%} of the step")
+    scheduler.runner.close()
+
+
+def _timed(call: Callable[[], None]) -> float:
     start = time.perf_counter()
-    for first in range(0, count, 64):
-        port.inbox = work[first : first + 64]
-        scheduler.step()
-    while scheduler.stats.finished_requests < count:
-        scheduler.step()
-    return count / (time.perf_counter() - start)
+    for _ in range(BLOCK):
+        call()
+    return (time.perf_counter() - start) / BLOCK
+
+
+def _run_again(keeper: StepKeeper) -> None:
+    assert keeper.step is not None
+    keeper.launch(keeper.step).result()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--tokens", type=int, default=2000, help="output tokens of each request")
+    parser.add_argument("--requests", type=int, default=20_000, help="one-token requests")
+    parser.add_argument("--model-batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=10, help="blocks of steps with the model")
+    parser.add_argument("--cpu-threads", type=int, default=None)
+    parser.add_argument("--no-model", action="store_true", help="leave the embedded model out")
     args = parser.parse_args()
-    profile = cProfile.Profile()
-    if args.profile:
-        profile.enable()
-    for page_size in (1, 16):
-        rate = decode_rate(args.batch, args.steps, page_size)
-        print(f"batch {args.batch}, page size {page_size}: {rate:,.0f} output tokens/s")
-    print(f"one-token requests: {request_rate(5000, args.batch):,.0f} requests/s")
-    if args.profile:
-        profile.disable()
-        pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+    asyncio.run(through_zmq(args.batch, args.tokens, args.requests))
+    profile(args.batch, 500)
+    if not args.no_model:
+        beside_model(args.model_batch, args.rounds, args.cpu_threads)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,23 @@ def merge(weights: Sequence[GGUFWeight]) -> GGUFWeight | None:
     )
 
 
+def quantize_int4(weight: Tensor, block: int = 32) -> BlockWeight:
+    """The nearest matrix of four bits with a scale and a minimum to each block of a row.
+
+    Args:
+        weight: [out, in], floating; ``in`` a multiple of ``block``.
+        block: values that share a scale.
+    """
+    out_features, in_features = weight.shape
+    blocks = weight.float().view(out_features, -1, block)
+    # Kernels hold scales and minimums in float16: what is rounded here is what they compute with.
+    minimums = blocks.amin(dim=2).half().float()
+    scales = ((blocks.amax(dim=2) - minimums) / 15).half().float()
+    steps = torch.where(scales > 0, scales, 1.0).unsqueeze(2)
+    values = ((blocks - minimums.unsqueeze(2)) / steps).round_().clamp_(0, 15)
+    return BlockWeight(values.to(torch.uint8).view(out_features, in_features), 4, scales, minimums)
+
+
 # The layouts below are those of ggml's block structures (ggml-common.h); b is [out, blocks, bytes].
 
 

@@ -16,7 +16,7 @@ from .errors import ServerArgsError
 
 DEFAULT_PORT = 30000
 
-Policy = Literal["lpm", "fcfs"]
+Policy = Literal["lpm", "dfs-weight", "fcfs", "lof", "random", "priority"]
 
 
 def _arg(help_text: str, default: Any, **metadata: Any) -> Any:
@@ -39,8 +39,10 @@ class ServerArgs:
         "where weights come from; dummy fills them with seeded random numbers", "auto"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg("dtype of the weights", "auto")
-    quantization: Literal["gguf"] | None = _arg(
-        "gguf computes with a GGUF file's weights as they are stored (bfloat16 on a CPU)", None
+    quantization: Literal["gguf", "int8", "int4"] | None = _arg(
+        "gguf computes with a GGUF file's weights as they are stored; int8 and int4 round any "
+        "model's weights as they load (all with bfloat16 activations, on a CPU)",
+        None,
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
     kernel_backend: Literal["auto", "reference", "cpu"] = _arg(
@@ -79,6 +81,11 @@ class ServerArgs:
     max_queued_requests: int | None = _arg("requests waiting before the server answers 429", None)
     chunked_prefill_size: int | None = _arg("most prompt tokens in one step; -1 for no limit", None)
     schedule_policy: Policy = _arg("order of the waiting queue", "lpm")
+    priority_scheduling_preemption_threshold: int = _arg(
+        "policy priority: how much greater a waiting request's priority must be, and more, to "
+        "send a running one back to the queue",
+        10,
+    )
     schedule_conservativeness: float = _arg(
         "above 1 admits fewer requests, below 1 more (and retracts more)", 1.0
     )
@@ -151,9 +158,16 @@ def _check_device(args: ServerArgs) -> None:
             raise ServerArgsError("--device cuda: no NVIDIA GPU is here; leave --device away")
         if args.kernel_backend == "cpu":
             raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
+        if args.quantization:
+            raise ServerArgsError(f"--quantization {args.quantization} needs --device cpu")
         return
     if args.kv_tier_size is not None and args.cache_dir is None:
         raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")
+    if args.quantization and args.dtype != "bfloat16":
+        raise ServerArgsError(
+            f"--quantization {args.quantization} computes in bfloat16, not in {args.dtype}: leave "
+            "--dtype away"
+        )
     for flag, value in (("--dtype", args.dtype), ("--kv-cache-dtype", args.kv_cache_dtype)):
         if value == "float16":
             raise ServerArgsError(

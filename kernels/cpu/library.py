@@ -152,6 +152,7 @@ _SIGNATURES = {
     "advise_huge_pages": "pl",
     "pack_panels": "pllpi",
     "pack_blocks": "ppppllpi",
+    "pack_int8": "ppllpi",
     "linear": "ppllipli",
     "paged_attention": "ppiplpi",
     "decode_stack": "ppi",

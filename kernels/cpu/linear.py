@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..block_weight import BlockWeight, GGUFWeight
+from ..int8_weight import Int8Weight
 from ..ops.linear import Linear, Weight
 from .elementwise import dense_rows
 from .library import BlockFormat, LinearWeight, dtype_code
@@ -16,7 +17,9 @@ from .library import BlockFormat, LinearWeight, dtype_code
 PANEL = 32  # columns of a packed panel
 GROUP_BYTES = 4
 ALIGNMENT = 64
-WEIGHT_BLOCKS = 2  # a kind of csrc/linear.h; 0 and 1 are the codes of the dense element types
+WEIGHT_BLOCKS = 2  # kinds of csrc/linear.h; 0 and 1 are the codes of the dense element types
+WEIGHT_INT8 = 3
+INT8_STEP = 64  # channels of a row that share a scale, as in csrc/int8.h
 LOW_BITS = 4
 BLOCK_OF_HIGH_BITS = {0: 32, 1: 32, 2: 16, 4: 32}  # what csrc/blocks.cpp is built for
 HUGE_PAGE = 2 << 20
@@ -111,6 +114,8 @@ class LinearPacker:
             weight = weight.unpack()
         if isinstance(weight, BlockWeight):
             return self._pack_blocks(weight, bias)
+        if isinstance(weight, Int8Weight):
+            return self._pack_int8(weight, bias)
         return self._pack_dense(weight.contiguous(), bias)
 
     def _pack_dense(self, weight: Tensor, bias: Tensor | None) -> PackedLinear:
@@ -146,6 +151,19 @@ class LinearPacker:
         handle = LinearWeight(
             WEIGHT_BLOCKS, in_features, out_features, panels.data_ptr(), None, block_format
         )
+        return PackedLinear(self._library, handle, torch.bfloat16, panels, bias)
+
+    def _pack_int8(self, weight: Int8Weight, bias: Tensor | None) -> PackedLinear:
+        out_features, in_features = weight.values.shape
+        padded = -(-in_features // INT8_STEP) * INT8_STEP
+        values, scales = weight.values.contiguous(), weight.scales.float().contiguous()
+        panel_bytes = PANEL * (padded + scales.itemsize)
+        panels = self._arena.take(_num_panels(out_features) * panel_bytes)
+        self._library.pack_int8(
+            values.data_ptr(), scales.data_ptr(), out_features, in_features, panels.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        handle = LinearWeight(WEIGHT_INT8, in_features, out_features, panels.data_ptr(), None)
         return PackedLinear(self._library, handle, torch.bfloat16, panels, bias)
 
 

@@ -7,7 +7,12 @@
 namespace {
 
 constexpr int LOW_BITS = 4;
-constexpr long ROWS_TO_UNPACK = 12;  // from here on it pays to write the panel out in bf16 first
+// From here on it pays to write the panel out in bf16 first.
+#if defined(__AMX_BF16__)
+constexpr long ROWS_TO_UNPACK = 4;
+#else
+constexpr long ROWS_TO_UNPACK = 12;
+#endif
 
 INLINE f32x16 load_halves(const char* p) {
 #if defined(__AVX512F__)

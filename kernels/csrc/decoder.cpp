@@ -73,6 +73,8 @@ struct Buffers {
     size_t at_qkv = reserve(tokens * stack.qkv_size() * sizeof(T));
     size_t at_attended = reserve(tokens * stack.num_heads * stack.head_dim * sizeof(T));
     size_t at_inner = reserve(tokens * stack.intermediate_size * sizeof(T));
+    long widest = std::max({stack.hidden_size, stack.num_heads * stack.head_dim, stack.intermediate_size});
+    size_t at_quantized = reserve(QuantizedRows::bytes(tokens, widest));
     size_t at_partials = reserve(partial_floats * sizeof(float));
     char* memory = scratch<char>(SCRATCH_STACK, next);
     residual = reinterpret_cast<float*>(memory + at_residual);
@@ -81,6 +83,7 @@ struct Buffers {
     qkv = reinterpret_cast<T*>(memory + at_qkv);
     attended = reinterpret_cast<T*>(memory + at_attended);
     inner = reinterpret_cast<T*>(memory + at_inner);
+    quantized = memory + at_quantized;
     partials = reinterpret_cast<float*>(memory + at_partials);
   }
 
@@ -90,6 +93,7 @@ struct Buffers {
   T* qkv;           // [tokens, qkv_size]
   T* attended;      // [tokens, num_heads * head_dim]
   T* inner;         // [tokens, intermediate_size]
+  char* quantized;  // the input of a layer with 8-bit weights
   float* partials;
 };
 
@@ -141,8 +145,25 @@ class StackThread {
     return rows(out, width);
   }
 
+  // What a layer with this weight takes in the place of x.
+  Rows input_of(const LinearWeight& weight, const Rows& x) {
+    if (weight.kind != WEIGHT_INT8) return x;
+    long width = weight.in_features;
+    bool alone = x.count <= ROWS_NORMED_TWICE;
+    char* memory = alone ? scratch<char>(SCRATCH_INT8, QuantizedRows::bytes(x.count, width))
+                         : buffers_.quantized;
+    QuantizedRows quantized(memory, x.count, width);
+    auto fill = [&](long begin, long end) { quantized.fill(x, begin, end); };
+    if (alone)
+      fill(0, x.count);
+    else
+      team_.share(x.count, TOKENS_AT_ONCE, fill);
+    return quantized.rows(x.count);
+  }
+
   template <class Consume>
-  void share_panels(const LinearWeight& weight, const Rows& x, Consume consume) {
+  void share_panels(const LinearWeight& weight, const Rows& rows, Consume consume) {
+    Rows x = input_of(weight, rows);
     long panels = weight.num_panels();
     team_.share(panels, panel_grain(panels, team_.size()), [&](long begin, long end) {
       for (long panel = begin; panel < end; panel++)
@@ -189,7 +210,7 @@ class StackThread {
   }
 
   void run_mlp(const DecoderLayer& layer) {
-    Rows x = normed(layer.mlp_norm);
+    Rows x = input_of(layer.gate_up, normed(layer.mlp_norm));
     long inner = stack_.intermediate_size, panels = inner / PANEL;
     team_.share(panels, panel_grain(panels, team_.size()), [&](long begin, long end) {
       for (long panel = begin; panel < end; panel++) gate_panel(layer.gate_up, x, panel, panels);

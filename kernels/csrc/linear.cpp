@@ -6,6 +6,8 @@
 
 namespace {
 
+constexpr long ROWS_QUANTIZED_AT_ONCE = 16;
+
 void add_bias(f32x16* sums, long rows, const float* bias) {
   f32x16 low = load(bias), high = load(bias + LANES);
   for (long r = 0; r < rows; r++) {
@@ -27,21 +29,25 @@ void apply(const LinearWeight& weight, const Rows& x, T* out, long out_stride, i
 
 }  // namespace
 
-void multiply_panel_of(const LinearWeight& weight, const uint32_t* x, long stride, long rows,
-                       long panel, f32x16* out) {
+void multiply_panel_of(const LinearWeight& weight, const Rows& x, long panel, f32x16* out) {
   const char* data = weight.panels + panel * weight.panel_bytes();
   switch (weight.kind) {
     case WEIGHT_FLOAT32:
-      multiply_panel<Float32Kind>(x, stride, rows, data, weight.groups(), out);
+      multiply_panel<Float32Kind>(x.data, x.stride, x.count, data, weight.groups(), out);
       break;
     case WEIGHT_BFLOAT16:
-      multiply_panel<BFloat16Kind>(x, stride, rows, data, weight.groups(), out);
+      multiply_panel<BFloat16Kind>(x.data, x.stride, x.count, data, weight.groups(), out);
       break;
     case WEIGHT_BLOCKS:
-      multiply_block_panel(weight.format, x, stride, rows, data, weight.in_features, out);
+      multiply_block_panel(weight.format, x.data, x.stride, x.count, data, weight.in_features, out);
+      break;
+    case WEIGHT_INT8:
+      multiply_int8_panel({reinterpret_cast<const int8_t*>(x.data), x.scales,
+                           x.stride / INT8_STEP_GROUPS},
+                          x.count, data, out);
       break;
   }
-  if (weight.bias != nullptr) add_bias(out, rows, weight.bias + panel * PANEL);
+  if (weight.bias != nullptr) add_bias(out, x.count, weight.bias + panel * PANEL);
 }
 
 // Asks for huge pages before the memory is first touched; that they may be refused does no harm.
@@ -83,10 +89,32 @@ EXPORT void pack_blocks(const BlockFormat* format, const uint8_t* values, const 
   });
 }
 
-// out [rows, out_features] = x . weight; x in the weight's element type, stride in 4-byte groups.
+// values [out_features, in_features], scales [out_features].
+EXPORT void pack_int8(const int8_t* values, const float* scales, long out_features,
+                      long in_features, char* panels, int threads) {
+  long num_panels = (out_features + PANEL - 1) / PANEL;
+  parallel_for(threads, num_panels, 1, [&](long begin, long end) {
+    for (long panel = begin; panel < end; panel++) {
+      long column = panel * PANEL, columns = std::min<long>(PANEL, out_features - column);
+      pack_int8_panel(values + column * in_features, scales + column, columns, in_features,
+                      panels + panel * int8_panel_bytes(in_features));
+    }
+  });
+}
+
+// out [rows, out_features] = x . weight; x in float32 for a float32 weight and in
+// bf16 for all others, x_stride in 4-byte groups.
 EXPORT void linear(const LinearWeight* weight, const uint32_t* x, long x_stride, long rows,
                    int out_dtype, void* out, long out_stride, int threads) {
   Rows input{x, x_stride, rows};
+  if (weight->kind == WEIGHT_INT8) {
+    long width = weight->in_features;
+    QuantizedRows quantized(scratch<char>(SCRATCH_INT8, QuantizedRows::bytes(rows, width)), rows,
+                            width);
+    parallel_for(threads, rows, ROWS_QUANTIZED_AT_ONCE,
+                 [&](long begin, long end) { quantized.fill(input, begin, end); });
+    input = quantized.rows(rows);
+  }
   if (out_dtype == FLOAT32)
     apply(*weight, input, static_cast<float*>(out), out_stride, threads);
   else

@@ -4,11 +4,12 @@
 #include "blocks.h"
 #include "elementwise.h"
 #include "export.h"
+#include "int8.h"
 #include "panel.h"
 #include "scratch.h"
 #include "team.h"
 
-enum WeightKind : int { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_BLOCKS = 2 };
+enum WeightKind : int { WEIGHT_FLOAT32 = 0, WEIGHT_BFLOAT16 = 1, WEIGHT_BLOCKS = 2, WEIGHT_INT8 = 3 };
 
 // Filled by Python (library.py), which keeps the memory alive.
 struct LinearWeight {
@@ -25,6 +26,7 @@ struct LinearWeight {
     return (in_features + per_group - 1) / per_group;
   }
   long panel_bytes() const {
+    if (kind == WEIGHT_INT8) return int8_panel_bytes(in_features);
     if (kind == WEIGHT_BLOCKS) return in_features / format.block * format.block_bytes();
     return groups() * PANEL_ROW;
   }
@@ -35,6 +37,43 @@ struct Rows {
   const uint32_t* data;
   long stride;  // in 4-byte groups
   long count;
+  const StepScale* scales = nullptr;  // where the rows are quantised: stride / 16 for each
+
+  Rows from(long row, long rows) const {
+    auto scales_from = scales == nullptr ? nullptr : scales + row * stride / INT8_STEP_GROUPS;
+    return {data + row * stride, stride, rows, scales_from};
+  }
+};
+
+// Where rows of `width` channels are quantised to.
+class QuantizedRows {
+ public:
+  static long bytes(long rows, long width) {
+    return rows * int8_steps(width) * (INT8_STEP + long(sizeof(StepScale)));
+  }
+
+  QuantizedRows(char* memory, long rows, long width)
+      : values_(reinterpret_cast<int8_t*>(memory)),
+        scales_(reinterpret_cast<StepScale*>(memory + rows * int8_steps(width) * INT8_STEP)),
+        width_(width) {}
+
+  // Rows of bf16, as every quantised layer takes them.
+  void fill(const Rows& x, long begin, long end) const {
+    long steps = int8_steps(width_);
+    for (long r = begin; r < end; r++)
+      quantize_row(reinterpret_cast<const bf16*>(x.data + r * x.stride), width_,
+                   values_ + r * steps * INT8_STEP, scales_ + r * steps);
+  }
+
+  Rows rows(long count) const {
+    return {reinterpret_cast<const uint32_t*>(values_), int8_steps(width_) * INT8_STEP_GROUPS,
+            count, scales_};
+  }
+
+ private:
+  int8_t* values_;
+  StepScale* scales_;
+  long width_;
 };
 
 constexpr long ROW_CHUNK = 96;  // rows whose results for one panel stay in the first-level cache
@@ -46,8 +85,8 @@ inline long panel_grain(long panels, int threads) {
   return grain > 1 ? grain : 1;
 }
 
-void multiply_panel_of(const LinearWeight& weight, const uint32_t* x, long stride, long rows,
-                       long panel, f32x16* out);
+// out[r][0:32] = x[r] . panel + bias
+void multiply_panel_of(const LinearWeight& weight, const Rows& x, long panel, f32x16* out);
 
 // Calls consume(first_row, rows, sums) with the float sums [rows][2] of one panel, chunk by chunk.
 template <class Consume>
@@ -55,7 +94,7 @@ void for_each_chunk(const LinearWeight& weight, const Rows& x, long panel, Consu
   f32x16* sums = scratch<f32x16>(SCRATCH_SUMS, 2 * ROW_CHUNK);
   for (long row = 0; row < x.count; row += ROW_CHUNK) {
     long rows = x.count - row < ROW_CHUNK ? x.count - row : ROW_CHUNK;
-    multiply_panel_of(weight, x.data + row * x.stride, x.stride, rows, panel, sums);
+    multiply_panel_of(weight, x.from(row, rows), panel, sums);
     consume(row, rows, sums);
   }
 }

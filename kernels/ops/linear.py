@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..block_weight import BlockWeight, GGUFWeight
+from ..int8_weight import Int8Weight
 
-Weight: TypeAlias = Tensor | GGUFWeight | BlockWeight
+Weight: TypeAlias = Tensor | GGUFWeight | BlockWeight | Int8Weight
 
 
 class Linear(Protocol):

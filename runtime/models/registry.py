@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
+from sglang_lang.kernels.block_weight import quantize_int4
 from sglang_lang.kernels.dispatch import Ops
+from sglang_lang.kernels.int8_weight import quantize_int8
+from sglang_lang.kernels.ops.linear import Linear, Weight
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.weights import Weights
 from ..errors import ModelLoadError
 from ..model_executor.forward_batch import ForwardBatch
+
+Quantization = Literal["gguf", "int8", "int4"]
+
+ROUNDING: dict[str, Callable[[torch.Tensor], Weight]] = {
+    "int8": quantize_int8,
+    "int4": quantize_int4,
+}
 
 
 class CausalLM(Protocol):
@@ -36,7 +46,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     context_len: int | None = None,
-    quantized: bool = False,
+    quantization: Quantization | None = None,
 ) -> CausalLM:
     """Read a checkpoint's weights into a model.
 
@@ -47,14 +57,14 @@ def load_model(
         device: where they lie.
         context_len: the longest sequence that will come, if below the model's own; rotary tables
             need memory for each position.
-        quantized: compute with a GGUF file's matrices as they are stored; dtype must be
-            bfloat16 and the device a CPU.
+        quantization: how matrices are held; with one, dtype must be bfloat16 and the device a
+            CPU. ``gguf``: as a GGUF file stores them. ``int8``, ``int4``: rounded as they load.
 
     Raises:
         ModelLoadError: a weight is missing, has the wrong shape, or would go unread; or the
             weights cannot stay quantised.
     """
-    if quantized and (dtype is not torch.bfloat16 or device.type != "cpu"):
+    if quantization and (dtype is not torch.bfloat16 or device.type != "cpu"):
         raise ModelLoadError(
             f"quantised weights are computed with in bfloat16 on a CPU, not in {dtype} on {device}"
         )
@@ -62,11 +72,23 @@ def load_model(
     if context_len is not None:
         config = replace(config, context_len=min(context_len, config.context_len))
     family = import_module(f".{config.family}", __package__)  # one of config.FAMILIES
-    weights = Weights(checkpoint.weights(dtype, quantized), dtype, device)
+    weights = Weights(checkpoint.weights(dtype, quantization == "gguf"), dtype, device)
+    if quantization in ROUNDING:
+        ops = _rounding_first(ops, ROUNDING[quantization])
     with torch.inference_mode(), _one_thread():
         model: CausalLM = family.build(config, weights, ops)
     weights.check_all_read()
     return model
+
+
+def _rounding_first(ops: Ops, quantize: Callable[[torch.Tensor], Weight]) -> Ops:
+    """The same ops, but what is packed is rounded before."""
+
+    def pack_linear(weight: Weight, bias: torch.Tensor | None) -> Linear:
+        rounded = quantize(weight) if isinstance(weight, torch.Tensor) else weight
+        return ops.pack_linear(rounded, bias)
+
+    return replace(ops, pack_linear=pack_linear)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .req import Req
 
@@ -23,21 +23,13 @@ class Part:
     score_first: int = 0
     score_last: int = -1
 
-    @property
-    def num_scored(self) -> int:
-        return max(0, self.score_last - self.score_first + 1)
 
-
-@dataclass(slots=True)
 class Batch:
     """The parts of one step, in the order of its rows."""
 
-    parts: list[Part] = field(default_factory=list)
+    __slots__ = ("parts", "sampling", "num_tokens")
 
-    @property
-    def num_tokens(self) -> int:
-        return sum(part.length for part in self.parts)
-
-    @property
-    def sampling(self) -> list[Req]:
-        return [part.req for part in self.parts if part.samples]
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+        self.sampling = [part.req for part in parts if part.samples]
+        self.num_tokens = sum([part.length for part in parts])

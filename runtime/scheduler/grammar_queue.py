@@ -53,7 +53,6 @@ class GrammarQueue:
             error = future.exception()
             if error is None:
                 req.matcher = future.result().matcher()
-                req.needs_tokens = True
                 ready.append(req)
             elif isinstance(error, GrammarError):
                 failed.append(CompileFailure(req, str(error)))

@@ -43,12 +43,21 @@ class KVCache:
         self.tier = tier
         self.page_size = allocator.page_size
         self.shares = not isinstance(prefix_cache, NoCache)
+        self._left_rows: list[int] = []  # of ended requests, maybe of a step in flight
 
     # ------------------------------------------------------------------ looking
 
     def available(self) -> int:
         """Slots that are free, or would be after evicting everything unlocked."""
         return self.allocator.available() + self.prefix_cache.evictable_size
+
+    def free(self) -> int:
+        """Slots that are free as it is."""
+        return self.allocator.available()
+
+    def is_filling(self, req: Req) -> bool:
+        """Whether a running request has not offered all of its prompt to others yet."""
+        return req.cached_len < req.prompt_len - req.prompt_len % self.page_size
 
     def cached_len(self, req: Req) -> int:
         """How many of the request's leading tokens are cached; counts as no use of them."""
@@ -199,9 +208,18 @@ class KVCache:
         own = self.req_pool.slots(req.pool_idx, req.cached_len, req.alloc_len)
         self.allocator.free(own.copy())
         self.prefix_cache.dec_lock_ref(req.node)
-        self.req_pool.free(req.pool_idx)
+        self._left_rows.append(req.pool_idx)
         req.pool_idx, req.node = None, None
         req.kv_len = req.cached_len = req.alloc_len = 0
+
+    def reclaim_rows(self) -> None:
+        """Let new requests have the rows that were left: no step in flight reads them any more.
+
+        A step that was launched before its request ended still computes KV that the tree holds.
+        """
+        for pool_idx in self._left_rows:
+            self.req_pool.free(pool_idx)
+        self._left_rows.clear()
 
     # ------------------------------------------------------------------ all requests
 

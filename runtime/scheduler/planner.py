@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .batch import Batch, Part
 from .kv_cache import KVCache
-from .policy import NewTokenRatio, SchedulePolicy, fills_prefix_of
+from .new_token_ratio import NewTokenRatio
+from .policy import SchedulePolicy, fair_order, is_old, take_out
 from .req import Req
+from .sharing import FillingPrompts
 
 
 @dataclass(slots=True)
 class Queues:
     """The requests a scheduler holds. A request is in exactly one of the two."""
 
-    waiting: list[Req]
+    waiting: list[Req]  # in the order of arrival; what was retracted comes first
     running: list[Req]  # holds KV slots; in the order of admission
 
 
@@ -30,6 +33,11 @@ class Planner:
         chunk_size: most tokens of prompts and forced text in one step.
         max_running: most requests that run at once.
         conservativeness: scales how much output is reserved at admission.
+
+    Attributes:
+        policy: the same.
+        victims: running requests that a waiting one displaces; to be retracted before the next
+            step is planned.
     """
 
     def __init__(
@@ -40,53 +48,77 @@ class Planner:
         max_running: int,
         conservativeness: float,
     ) -> None:
+        self.policy = policy
+        self.victims: list[Req] = []
+        self.new_token_ratio = NewTokenRatio(conservativeness)
         self._kv = kv
-        self._policy = policy
         self._chunk_size = chunk_size
         self._max_running = max_running
-        self.new_token_ratio = NewTokenRatio(conservativeness)
 
     def plan_running(self, running: list[Req]) -> tuple[list[Part], int]:
         """Parts of the running requests and the budget that remains for new ones.
 
         Nothing is allocated and no request is changed.
         """
-        budget = self._chunk_size
         parts: list[Part] = []
+        several: list[Req] = []  # with more than one token to compute
         for req in running:
-            missing = req.extend_len
-            if missing == 0 or (req.pending and req.remaining_len <= 0):
-                continue  # it only waits for its last token
-            length = missing
+            known = len(req.tokens)
+            missing = known + req.pending - req.kv_len
             if missing > 1:
-                length = min(missing, budget)
-                budget -= length
-                if not length:
-                    continue
-            parts.append(_part(req, length))
+                several.append(req)
+            elif missing == 0 or (req.pending and known + req.pending >= req.most_tokens):
+                continue  # it only waits for its last token
+            elif req.kv_len >= req.prompt_len:
+                parts.append(Part(req, req.kv_len, 1, True))
+            else:
+                parts.append(_part(req, 1))
+        budget = self._chunk_size
+        # Forced text of a running stream is short and goes before the chunks of new prompts.
+        several.sort(key=lambda req: req.kv_len < req.prompt_len)
+        for req in several:
+            if not budget:
+                break
+            parts.append(_part(req, min(req.extend_len, budget)))
+            budget -= parts[-1].length
         return parts, budget
 
     def grow(self, parts: list[Part]) -> bool:
         """Give every part its KV slots; False if there are too few even after evicting."""
-        ones = [p.req for p in parts if p.length == 1 and p.start == p.req.alloc_len > 0]
+        ones: list[Req] = []
+        others: list[Part] = []
+        for part in parts:
+            if part.length == 1 and part.start == part.req.alloc_len > 0:
+                ones.append(part.req)
+            else:
+                others.append(part)
         if not self._kv.grow_by_one(ones):
             return False
-        return all(self._kv.grow(part.req, part.start + part.length) for part in parts)
+        return all(self._kv.grow(part.req, part.start + part.length) for part in others)
 
     def admit(self, queues: Queues, budget: int) -> list[Part]:
         """Move waiting requests to the running ones and return their first parts."""
+        running = queues.running
+        if not queues.waiting or budget <= 0:
+            return []
+        if len(running) >= self._max_running and not self.policy.preemptive:
+            return []
         parts: list[Part] = []
-        filling = [req for req in queues.running if req.kv_len < req.prompt_len]
-        promised = sum(self._promised(req) for req in queues.running) if queues.waiting else 0
-        for candidate in self._policy.candidates(queues.waiting):
-            if budget <= 0 or len(queues.running) >= self._max_running:
+        shares = self._kv.shares
+        filling = FillingPrompts(req for req in running if shares and self._kv.is_filling(req))
+        promised = sum(self._promised(req) for req in running)
+        held = False
+        for req in fair_order(self.policy, queues.waiting):
+            if budget <= 0:
                 break
-            req = candidate.req
-            if self._kv.shares and fills_prefix_of(filling, candidate):
-                continue
-            # A matched prefix is locked, and so no longer available: it counts as needed.
-            needed = req.total_len + self._expected_output(req) + self._kv.page_size
-            if queues.running and promised + needed > self._kv.available():
+            if shares and not is_old(req):
+                if filling.offer_more(req, self._kv.cached_len(req)):
+                    held = True
+                    continue
+            # Whoever passes a held request may not evict what that one is waiting for.
+            room = (self._kv.free() if held else self._kv.available()) - promised
+            if not self._fits(req, running, room):
+                self.victims = self._displaced(req, running, room)
                 break
             if not self._kv.is_ready(req):
                 continue
@@ -99,14 +131,33 @@ class Planner:
             budget -= part.length
             promised += self._promised(req)
             parts.append(part)
-            queues.running.append(req)
-            filling.append(req)
-        if parts:
-            admitted = {id(part.req) for part in parts}
-            queues.waiting[:] = [req for req in queues.waiting if id(req) not in admitted]
-            for req in queues.waiting:
-                req.passed_over += 1
+            running.append(req)
+            filling.add(req)
+        take_out(queues.waiting, [part.req for part in parts])
         return parts
+
+    def _fits(self, req: Req, running: Sequence[Req], room: int) -> bool:
+        # A matched prefix is locked, and so no longer available: it counts as needed.
+        return not running or (len(running) < self._max_running and self._needed(req) <= room)
+
+    def _displaced(self, req: Req, running: Sequence[Req], room: int) -> list[Req]:
+        """Running requests whose place and memory suffice for ``req``; none if no such are."""
+        if not self.policy.preemptive:
+            return []
+        preempted = [other for other in reversed(running) if self.policy.preempts(req, other)]
+        victims: list[Req] = []
+        while preempted:
+            victim = self.policy.retracts_first(preempted)
+            preempted.remove(victim)
+            victims.append(victim)
+            room += victim.alloc_len + self._promised(victim)
+            remaining = len(running) - len(victims)
+            if remaining == 0 or (remaining < self._max_running and self._needed(req) <= room):
+                return victims
+        return []
+
+    def _needed(self, req: Req) -> int:
+        return req.total_len + self._expected_output(req) + self._kv.page_size
 
     def _promised(self, req: Req) -> int:
         """Slots that a running request is still expected to take."""
@@ -121,7 +172,8 @@ def launch_parts(parts: list[Part]) -> Batch:
     for part in parts:
         req = part.req
         req.kv_len = part.start + part.length
-        req.scored_len = max(req.scored_len, part.score_last + 1)
+        if part.score_last >= req.scored_len:
+            req.scored_len = part.score_last + 1
         req.pending += part.samples
     return Batch(parts)
 

@@ -63,6 +63,7 @@ class Req:
         "needs_tokens",
         "healed_at",
         "max_output",
+        "most_tokens",
     )
 
     def __init__(self, request: GenerateRequest, seed: int, context_len: int) -> None:
@@ -95,6 +96,7 @@ class Req:
         self.needs_tokens = request.sampling_params.has_penalties
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
         self.max_output = min(self.params.max_new_tokens, context_len - self.prompt_len)
+        self.most_tokens = self.prompt_len + self.max_output
 
     # ------------------------------------------------------------------ lengths
 

@@ -50,6 +50,15 @@ class ResultProcessor:
         if req.finish is None and req.matcher is not None:
             self._finish_or_jump(req, req.matcher)
 
+    def may_jump(self, req: Req) -> bool:
+        """Whether a token of this request may bring others with it.
+
+        Logprobs of forced tokens would have to be computed, so a request for them decodes them.
+        """
+        if self._jump_forward is None or req.request.return_logprob:
+            return False
+        return req.matcher is not None
+
     def start(self, req: Req) -> None:
         """Before the first step: a grammar may force the output's beginning."""
         if req.matcher is not None and not req.output_len and req.max_output > 0:
@@ -57,14 +66,15 @@ class ResultProcessor:
 
     def _append(self, req: Req, token_id: int) -> None:
         req.tokens.append(token_id)
-        output_len = req.known_output_len
-        if output_len >= req.params.min_new_tokens:
-            if self._ends(req, token_id):
+        params = req.params
+        output_len = len(req.tokens) - req.prompt_len
+        if token_id in self._eos or token_id in params.stop_token_ids:
+            if output_len >= params.min_new_tokens and self._ends(req, token_id):
                 req.finish = FinishReason("stop", matched=token_id)
                 return
         if req.stop_checker is not None:
             matched = req.stop_checker.feed(token_id)
-            if matched is not None and output_len >= req.params.min_new_tokens:
+            if matched is not None and output_len >= params.min_new_tokens:
                 req.finish = FinishReason("stop", matched=matched)
                 return
         if output_len >= req.max_output:
@@ -73,11 +83,10 @@ class ResultProcessor:
     def _ends(self, req: Req, token_id: int) -> bool:
         if token_id in req.params.stop_token_ids:
             return True
-        return token_id in self._eos and not (req.params.ignore_eos and req.matcher is None)
+        return not (req.params.ignore_eos and req.matcher is None)
 
     def _finish_or_jump(self, req: Req, matcher: GrammarMatcher) -> None:
-        # Logprobs of forced tokens would have to be computed, so such a request decodes them.
-        if self._jump_forward is not None and not req.request.return_logprob:
+        if self._jump_forward is not None and self.may_jump(req):
             jump = self._jump_forward.jump(req)
             if jump is not None:
                 req.replace_tail(jump.kept, [])
@@ -106,16 +115,18 @@ class ResultProcessor:
 
     def report(self, req: Req) -> RequestOutput | None:
         """What the client has not been told yet, if it is time to tell."""
-        new = req.known_output_len - req.sent_len
+        sent_len = req.prompt_len + req.sent_len
+        new = len(req.tokens) - sent_len
         if req.finish is None and not (req.request.stream and new >= self._stream_interval):
             return None
+        req.sent_len += new
         output = RequestOutput(
             rid=req.rid,
-            token_ids=req.tokens[req.prompt_len + req.sent_len :].tolist(),
+            token_ids=req.tokens[sent_len:].tolist(),
             replaced=req.withdrawn,
             finish=req.finish,
             prompt_tokens=req.prompt_len,
-            completion_tokens=req.sent_len + new,
+            completion_tokens=req.sent_len,
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
             num_retractions=req.num_retractions,
@@ -123,7 +134,6 @@ class ResultProcessor:
         if req.request.return_logprob:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
             output.output_logprobs, req.output_logprobs = req.output_logprobs, Logprobs()
-        req.sent_len += new
         req.withdrawn = 0
         return output
 
@@ -135,23 +145,23 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
         the requests that gained something, finished ones included.
     """
     touched: list[Req] = []
-    sampled = 0
+    tokens = zip(result.next_ids, result.sampled_logprobs, strict=True)
     scored = 0
     for part in parts:
         req = part.req
-        alive = req.finish is None
-        if part.num_scored:
-            if alive:
-                results.take_scored(part, result.scored[scored : scored + part.num_scored])
-            scored += part.num_scored
-        if part.samples:
-            if alive:
-                results.take_token(req, result.next_ids[sampled], result.sampled_logprobs[sampled])
-            sampled += 1
-        if alive and req.prefill_only and part.start + part.length == req.prompt_len:
+        token = next(tokens) if part.samples else None
+        num_scored = part.score_last - part.score_first + 1
+        if num_scored > 0:
+            scored += num_scored
+        if req.finish is not None:
+            continue
+        if num_scored > 0:
+            results.take_scored(part, result.scored[scored - num_scored : scored])
+        if token is not None:
+            results.take_token(req, *token)
+        elif req.prefill_only and part.start + part.length == req.prompt_len:
             req.finish = FinishReason("length")
-        if alive:
-            touched.append(req)
+        touched.append(req)
     return touched
 
 

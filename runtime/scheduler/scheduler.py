@@ -1,9 +1,9 @@
 """The loop: receive, plan the next step, launch it, take in the last one's tokens, report.
 
 While a step computes, the next one is planned: tokens that are still on the device are stood in
-for by placeholders. Requests whose next step depends on the token itself (grammars with their
-jumps and masks, penalties) make the loop wait for it before planning; their masks are then filled
-while the step runs.
+for by placeholders. A grammar's mask is filled once the token before is known, while the step it is
+for computes. Only requests whose next step is another one depending on the token (grammars that may
+jump forward, penalties) make the loop wait for it before planning.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ..model_executor.step import StepInput
 from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
+from .limits import Limits
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -53,14 +54,6 @@ class Runner(Protocol):
     def launch(self, step: StepInput) -> LaunchedStep: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Limits:
-    """What no single request may exceed, in tokens."""
-
-    context_len: int  # prompt plus output
-    max_total_tokens: int  # KV slots
 
 
 @dataclass(slots=True)
@@ -106,7 +99,7 @@ class Scheduler:
         random_seed: int | None,
     ) -> None:
         self._port = port
-        self._runner = runner
+        self.runner = runner
         self.kv = kv
         self._planner = planner
         self._builder = builder
@@ -133,18 +126,21 @@ class Scheduler:
         finally:
             self._flush()
             self.kv.close(save=self._stopping)
-            self._runner.close()
+            self.runner.close()
             self._grammars.close()
             self._port.close()
 
     def step(self) -> None:
         """One turn of the loop."""
         self._receive()
-        if self._must_know_tokens():
+        if self._planner.victims or self._must_know_tokens():
             self._collect()
+        self._make_room()
         batch = self._plan()
         launched = self._launch(batch) if batch is not None else None
         self._collect()
+        if launched is not None:
+            self._give_masks(launched)
         self._in_flight = launched
         if launched is not None and not self._overlap:
             self._collect()
@@ -157,12 +153,16 @@ class Scheduler:
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
         running = self.queues.running
+        if self._in_flight is None:
+            self.kv.reclaim_rows()
         parts, budget = self._planner.plan_running(running)
         if not self._planner.grow(parts):
             if self._in_flight is not None:  # finished requests may free enough
                 self._collect()
                 return self._plan()
-            self._retract_one()
+            assert len(running) > 1, "a request alone always fits: see Limits"
+            self._retract(self._planner.policy.retracts_first(running))
+            self._planner.new_token_ratio.after_retraction(running)
             return self._plan()
         parts += self._planner.admit(self.queues, budget)
         if not parts:
@@ -172,15 +172,27 @@ class Scheduler:
 
     def _launch(self, batch: Batch) -> InFlight:
         step = self._builder.build(batch)
-        launched = self._runner.launch(step)
-        if step.sampling.constrained_rows:
-            matchers = [req.matcher for req in batch.sampling if req.matcher is not None]
-            bitmask = np.zeros((len(matchers), self._mask_words), dtype=np.int32)
-            for row, matcher in enumerate(matchers):
-                matcher.fill_next_token_bitmask(bitmask, row)
-            launched.give_bitmask(bitmask)
+        launched = self.runner.launch(step)
+        if self.kv.shares:  # steps run in order, so the next one may already share this one's KV
+            for part in batch.parts:
+                if part.start < part.req.prompt_len:
+                    self.kv.publish(part.req)
         self.stats.count_step(batch)
         return InFlight(batch, launched)
+
+    def _give_masks(self, in_flight: InFlight) -> None:
+        """Fill the grammars' masks while the step computes; it waits for them before it samples.
+
+        The tokens of the step before are known by now, those of the matchers therefore too.
+        """
+        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
+        if not constrained:
+            return
+        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
+        for row, req in enumerate(constrained):
+            if req.finish is None and req.matcher is not None:
+                req.matcher.fill_next_token_bitmask(bitmask, row)
+        in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
         """Wait for the step in flight and give its tokens to their requests."""
@@ -188,15 +200,12 @@ class Scheduler:
         if in_flight is None:
             return
         result = in_flight.launched.result()
+        self.kv.reclaim_rows()  # a step launched by now knows nothing of those who left
         for req in process(self._results, in_flight.batch.parts, result):
             if req.finish is not None:
                 self._finish(req)
                 continue
             self._report(req)
-        if self.kv.shares:
-            for part in in_flight.batch.parts:
-                if part.req.is_running and part.start < part.req.prompt_len:
-                    self.kv.publish(part.req)
 
     # ------------------------------------------------------------------ requests come and go
 
@@ -226,7 +235,7 @@ class Scheduler:
         params = request.sampling_params
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         req = Req(request, seed, self._limits.context_len)
-        if problem := self._never_fits(req):
+        if problem := self._limits.refusal(req):
             self._end(req, FinishReason("abort", None, problem, 400))
             return
         if params.stop or params.stop_regex:
@@ -241,31 +250,12 @@ class Scheduler:
             self._enqueue(req)
 
     def _enqueue(self, req: Req) -> None:
+        req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
             self._end(req, req.finish)
         else:
             self.queues.waiting.append(req)
-
-    def _never_fits(self, req: Req) -> str | None:
-        limits = self._limits
-        if not req.prompt_len:
-            return "the prompt is empty: input_ids must hold at least one token"
-        if req.prompt_len > limits.context_len or (
-            req.prompt_len == limits.context_len and not req.prefill_only
-        ):
-            return (
-                f"the prompt has {req.prompt_len} tokens, and prompt and output together may "
-                f"have {limits.context_len}: shorten input_ids or raise --context-length"
-            )
-        most = req.prompt_len + req.max_output
-        if most > limits.max_total_tokens:
-            return (
-                f"prompt ({req.prompt_len}) and max_new_tokens ({req.max_output}) need {most} KV "
-                f"slots of {limits.max_total_tokens}: lower max_new_tokens, or raise "
-                "--max-total-tokens"
-            )
-        return None
 
     def _abort(self, message: AbortRequest) -> None:
         aborted = self._grammars.remove(message.names)
@@ -290,18 +280,21 @@ class Scheduler:
         self.stats.count_finished(req)
         self._report(req)
 
-    def _retract_one(self) -> None:
-        """Send the running request with the least output back to the queue, output kept."""
-        running = self.queues.running
-        assert len(running) > 1, "a request alone always fits: see _never_fits"
-        victim = min(running, key=lambda req: (req.output_len, -req.prompt_len))
-        running.remove(victim)
+    def _make_room(self) -> None:
+        """Retract the requests that a waiting one of higher priority displaces."""
+        victims, self._planner.victims = self._planner.victims, []
+        for victim in victims:
+            if victim.is_running:
+                self._retract(victim)
+
+    def _retract(self, victim: Req) -> None:
+        """Send a running request back to the queue, its output kept. No step may be in flight."""
+        self.queues.running.remove(victim)
         self.kv.release(victim)
         victim.num_retractions += 1
         self.stats.retractions += 1
         self.queues.waiting.insert(0, victim)
-        self._planner.new_token_ratio.after_retraction(running)
-        logger.info("KV cache is full: request %s goes back to the queue", victim.rid)
+        logger.info("request %s goes back to the queue: its room is needed", victim.rid)
 
     # ------------------------------------------------------------------ messages
 

@@ -29,10 +29,11 @@ from ..text.tokenizer import Tokenizer
 from .grammar_queue import GrammarQueue
 from .jump_forward import JumpForward
 from .kv_cache import KVCache
+from .limits import Limits
 from .planner import Planner
-from .policy import SchedulePolicy
+from .policy import schedule_policy
 from .results import ResultProcessor
-from .scheduler import Limits, Scheduler
+from .scheduler import Scheduler
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
 
@@ -79,9 +80,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    model = load_model(
-        checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization == "gguf"
-    )
+    model = load_model(checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
     eos_token_ids = frozenset(tokenizer.eos_token_ids)
@@ -89,7 +88,8 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
 
     kv_pool, num_slots = _kv_pool(args, config, context_len, device)
     assert args.max_running_requests is not None
-    req_pool = ReqToTokenPool(args.max_running_requests, context_len, device)
+    # An ended request keeps its row until no step in flight reads it: see KVCache.reclaim_rows.
+    req_pool = ReqToTokenPool(2 * args.max_running_requests, context_len, device)
     allocator = TokenAllocator(num_slots, args.page_size)
     runner = ModelRunner(model, ops, kv_pool, req_pool, device)
     tier = make_tier(args, checkpoint, context_len, kv_pool, runner.run_in_order)
@@ -102,11 +102,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
         kv=kv,
         planner=_planner(args, kv, context_len),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=ResultProcessor(
-            eos_token_ids,
-            None if args.disable_jump_forward else JumpForward(tokenizer, config.vocab_size),
-            args.stream_interval,
-        ),
+        results=_results(args, tokenizer, config.vocab_size),
         grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
         token_bytes=_spelled_bytes(tokenizer).__getitem__,
         limits=Limits(context_len, allocator.available()),
@@ -126,6 +122,11 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
     ]
 
 
+def _results(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> ResultProcessor:
+    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
+    return ResultProcessor(frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval)
+
+
 def _ready(
     context_len: int, num_slots: int, max_running_requests: int, times: LoadTimes
 ) -> SchedulerReady:
@@ -143,7 +144,12 @@ def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
     assert args.max_running_requests is not None and args.chunked_prefill_size is not None
     return Planner(
         kv,
-        SchedulePolicy(args.schedule_policy, kv),
+        schedule_policy(
+            args.schedule_policy,
+            kv,
+            args.priority_scheduling_preemption_threshold,
+            args.random_seed,
+        ),
         args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
         args.max_running_requests,
         args.schedule_conservativeness,

@@ -30,13 +30,12 @@ class SchedulerStats:
     _window_tokens: int = 0
 
     def count_step(self, batch: Batch) -> None:
+        parts = batch.parts
+        prefill = sum([part.length for part in parts if part.start < part.req.prompt_len])
         self.steps += 1
-        for part in batch.parts:
-            if part.start < part.req.prompt_len:
-                self.prefill_tokens += part.length
-            else:
-                self.decode_tokens += part.length
-            self._window_tokens += part.samples
+        self.prefill_tokens += prefill
+        self.decode_tokens += batch.num_tokens - prefill
+        self._window_tokens += len(batch.sampling)
         now = time.monotonic()
         elapsed = now - self._window_start
         if elapsed >= RATE_WINDOW_SECONDS:

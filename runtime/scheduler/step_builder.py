@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 import numpy.typing as npt
 
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool
 
 from ..model_executor.sampler import uniform
-from ..model_executor.step import IntArray, LogitEdit, SamplingBatch, StepInput
+from ..model_executor.step import LogitEdit, SamplingBatch, StepInput
 from .batch import Batch, Part
 from .req import Req
 
@@ -30,82 +32,68 @@ class StepBuilder:
         self._req_pool = req_pool
         self._vocab_size = vocab_size
         self._eos = sorted(eos_token_ids)
+        self._rows = _SampledRows([], vocab_size)  # of the last step
 
     def build(self, batch: Batch) -> StepInput:
         parts = batch.parts
         starts = np.array([part.start for part in parts], dtype=np.int64)
         lengths = np.array([part.length for part in parts], dtype=np.int32)
+        known = np.array([len(part.req.tokens) for part in parts], dtype=np.int64)
         pool = np.array([part.req.pool_idx for part in parts], dtype=np.int32)
-        row_ends = np.cumsum(lengths)
+        ends = starts + lengths
+        row_ends = np.cumsum(lengths, dtype=np.int64)
+        first_rows = row_ends - lengths
         total = int(row_ends[-1])
-        positions = np.arange(total) + np.repeat(starts - (row_ends - lengths), lengths)
+        positions = np.arange(total) + np.repeat(starts - first_rows, lengths)
         input_ids = np.zeros(total, dtype=np.int64)
-        pending_rows: list[int] = []
-        row = 0
-        for part in parts:
-            end = part.start + part.length
-            known = min(end, len(part.req.tokens))
-            if known - part.start == 1:
-                input_ids[row] = part.req.tokens[part.start]
-            elif known > part.start:
-                input_ids[row : row + known - part.start] = part.req.tokens[part.start : known]
-            row += part.length
-            if end > known:
-                pending_rows.append(row - 1)
-        scored_rows, scored_targets, scored_chosen = self._scored(parts, row_ends - lengths)
+        for i in np.flatnonzero(known > starts).tolist():
+            part, row = parts[i], first_rows[i]
+            tokens = part.req.tokens[part.start : part.start + part.length]
+            input_ids[row : row + len(tokens)] = tokens
         slots = self._req_pool.read_batch(np.repeat(pool, lengths), positions)
+        scored = self._scored(parts, first_rows)
         return StepInput(
             input_ids=input_ids,
-            pending_rows=np.array(pending_rows, dtype=np.int64),
+            pending_rows=(row_ends - 1)[ends > known],
             positions=positions,
             out_cache_loc=slots.astype(np.int64),
             req_pool_indices=pool,
-            seq_lens=(starts + lengths).astype(np.int32),
+            seq_lens=ends.astype(np.int32),
             extend_lens=lengths,
             sampled_requests=np.array(
                 [i for i, part in enumerate(parts) if part.samples], dtype=np.int64
             ),
-            scored_rows=scored_rows,
-            scored_targets=scored_targets,
-            scored_top=max(
-                (part.req.request.top_logprobs_num for part in parts if part.num_scored), default=0
-            ),
-            scored_chosen=scored_chosen,
+            scored_rows=np.array(scored.rows, dtype=np.int64),
+            scored_targets=np.array(scored.targets, dtype=np.int64),
+            scored_top=scored.top,
+            scored_chosen=scored.chosen,
             sampling=self._sampling(batch.sampling),
         )
 
-    def _scored(
-        self, parts: list[Part], first_rows: npt.NDArray[np.int64]
-    ) -> tuple[IntArray, IntArray, list[list[int]]]:
-        rows: list[int] = []
-        targets: list[int] = []
-        chosen: list[list[int]] = []
-        for part, first_row in zip(parts, first_rows.tolist(), strict=True):
+    def _scored(self, parts: list[Part], first_rows: npt.NDArray[np.int64]) -> _Scored:
+        scored = _Scored()
+        for i, part in enumerate(parts):
+            if part.score_first > part.score_last:
+                continue
+            request = part.req.request
+            scored.top = max(scored.top, request.top_logprobs_num)
+            first_row = int(first_rows[i])
             for position in range(part.score_first, part.score_last + 1):
-                rows.append(first_row + position - 1 - part.start)
-                targets.append(part.req.tokens[position])
-                chosen.append(part.req.request.token_ids_logprob)
-        return np.array(rows, dtype=np.int64), np.array(targets, dtype=np.int64), chosen
+                scored.rows.append(first_row + position - 1 - part.start)
+                scored.targets.append(part.req.tokens[position])
+                scored.chosen.append(request.token_ids_logprob)
+        return scored
 
     def _sampling(self, reqs: list[Req]) -> SamplingBatch:
-        batch = SamplingBatch()
-        for row, req in enumerate(reqs):
-            params = req.params
-            greedy = params.is_greedy
-            batch.temperatures.append(0.0 if greedy else params.temperature)
-            batch.top_ps.append(params.top_p)
-            batch.top_ks.append(params.top_k or self._vocab_size)
-            batch.min_ps.append(params.min_p)
-            batch.uniforms.append(0.0 if greedy else uniform(req.seed, req.output_len))
-            batch.top_logprobs.append(
-                req.request.top_logprobs_num if req.request.return_logprob else None
-            )
-            batch.chosen_ids.append(req.request.token_ids_logprob)
-            if req.matcher is not None:
-                batch.constrained_rows.append(row)
-            if params.logit_bias or params.has_penalties or params.min_new_tokens:
-                batch.edits.extend(self._edits(row, req))
-        return batch
+        """How the rows draw; what depends on the requests alone is kept while they stay."""
+        if reqs != self._rows.reqs:
+            self._rows = _SampledRows(reqs, self._vocab_size)
+        rows = self._rows
+        uniforms = [0.0] * len(reqs)
+        for row in rows.drawn:
+            uniforms[row] = uniform(reqs[row].seed, reqs[row].output_len)
+        edits = [edit for row in rows.edited for edit in self._edits(row, reqs[row])]
+        return replace(rows.batch, uniforms=uniforms, edits=edits)
 
     def _edits(self, row: int, req: Req) -> list[LogitEdit]:
         params = req.params
@@ -126,3 +114,41 @@ class StepBuilder:
             ends = np.array(self._eos + list(params.stop_token_ids), dtype=np.int64)
             edits.append(LogitEdit(row, ends, MINUS_INFINITY))
         return edits
+
+
+@dataclass(slots=True)
+class _Scored:
+    """The rows whose next token is known and wants a logprob; see StepInput."""
+
+    rows: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    top: int = 0
+    chosen: list[list[int]] = field(default_factory=list)
+
+
+class _SampledRows:
+    """The part of a ``SamplingBatch`` that is the same in every step with the same requests.
+
+    ``drawn`` rows need a random number in each step, ``edited`` ones changes of their logits.
+    """
+
+    def __init__(self, reqs: list[Req], vocab_size: int) -> None:
+        self.reqs = reqs
+        self.drawn: list[int] = []
+        self.edited: list[int] = []
+        self.batch = batch = SamplingBatch()
+        for row, req in enumerate(reqs):
+            params = req.params
+            if not params.is_greedy:
+                self.drawn.append(row)
+            if params.logit_bias or params.has_penalties or params.min_new_tokens:
+                self.edited.append(row)
+            if req.matcher is not None:
+                batch.constrained_rows.append(row)
+            batch.temperatures.append(0.0 if params.is_greedy else params.temperature)
+            batch.top_ps.append(params.top_p)
+            batch.top_ks.append(params.top_k or vocab_size)
+            batch.min_ps.append(params.min_p)
+            wants_logprobs = req.request.return_logprob
+            batch.top_logprobs.append(req.request.top_logprobs_num if wants_logprobs else None)
+            batch.chosen_ids.append(req.request.token_ids_logprob)

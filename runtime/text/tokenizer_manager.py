@@ -177,12 +177,22 @@ class TokenizerManager:
         return last
 
     async def generate_all(self, requests: Sequence[GenerateInput]) -> list[Generation]:
-        """All outputs, in order; the first error aborts the others."""
-        tasks = [asyncio.ensure_future(self.generate(request)) for request in requests]
+        """All outputs, in order; the first error aborts the others.
+
+        The scheduler gets them in depth-first order of the tree of their prompts: a cache that
+        holds little more than one of them then computes every shared prefix once.
+        """
+        if len(requests) == 1:
+            return [await self.generate(requests[0])]
+        prompts = [await self.input_ids(request) for request in requests]
+        tasks: dict[int, asyncio.Future[Generation]] = {}
+        for i in sorted(range(len(prompts)), key=prompts.__getitem__):
+            request = _with_ids(requests[i], prompts[i])
+            tasks[i] = asyncio.ensure_future(self.generate(request))
         try:
-            return await asyncio.gather(*tasks)
+            return await asyncio.gather(*(tasks[i] for i in range(len(prompts))))
         finally:
-            for task in tasks:
+            for task in tasks.values():
                 task.cancel()
 
     async def _submit(self, request: GenerateInput) -> _Live:
@@ -344,6 +354,12 @@ def _read(live: _Live) -> None:
         generation.finish = output.finish
     generation.text = live.detokenizer.text
     live.inbox.clear()
+
+
+def _with_ids(request: GenerateInput, input_ids: list[int]) -> GenerateInput:
+    """The request with its prompt tokenised; errors still name what the client sent."""
+    prompt_field = request.prompt_field or ("text" if request.input_ids is None else "input_ids")
+    return replace(request, text=None, input_ids=input_ids, prompt_field=prompt_field)
 
 
 def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:

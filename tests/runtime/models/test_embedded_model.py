@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, GgufConfig, LlamaConfig, LlamaFor
 
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.runtime.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from sglang_lang.runtime.models.registry import load_model
+from sglang_lang.runtime.models.registry import Quantization, load_model
 
 from .paged import PagedRunner
 
@@ -114,17 +114,36 @@ def test_quantised_matrices_are_as_exact_as_dequantised_ones(checkpoint: Checkpo
     """
     device = torch.device("cpu")
     ops = load_ops(device)
-    ids = checkpoint.tokenizer().encode("The quick brown fox jumps over the")
+    ids = checkpoint.tokenizer().encode("The quick brown")
+    assert len(ids) == 3
 
-    def logits(dtype: torch.dtype, quantized: bool) -> torch.Tensor:
-        model = load_model(checkpoint, ops, dtype, device, quantized=quantized)
+    def logits(dtype: torch.dtype, quantization: Quantization | None) -> torch.Tensor:
+        model = load_model(checkpoint, ops, dtype, device, quantization=quantization)
         return PagedRunner(model, checkpoint.config, dtype, 1).extend([ids])[0]
 
-    exact = logits(torch.float32, False)
-    dense, kept = logits(torch.bfloat16, False), logits(torch.bfloat16, True)
+    exact = logits(torch.float32, None)
+    dense, kept = logits(torch.bfloat16, None), logits(torch.bfloat16, "gguf")
     assert not torch.equal(dense, kept)
     assert (kept - exact).abs().mean() < 2.0 * (dense - exact).abs().mean()
     assert torch.equal(kept.argmax(-1), exact.argmax(-1))
+
+
+@pytest.mark.parametrize(("quantization", "most"), [("int8", 0.12), ("int4", 0.25)])
+def test_rounded_matrices_give_nearly_the_same_logits(
+    checkpoint: Checkpoint, quantization: Quantization, most: float
+) -> None:
+    """Mean error of the logits, in their standard deviations."""
+    device = torch.device("cpu")
+    ops = load_ops(device)
+    ids = checkpoint.tokenizer().encode(PROMPTS[0])
+
+    def logits(dtype: torch.dtype, quantization: Quantization | None) -> torch.Tensor:
+        model = load_model(checkpoint, ops, dtype, device, quantization=quantization)
+        return PagedRunner(model, checkpoint.config, dtype, 1).extend([ids])[0]
+
+    exact, rounded = logits(torch.float32, None), logits(torch.bfloat16, quantization)
+    error = (rounded - exact).abs().mean() / exact.std()
+    assert 0.001 < error < most
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sglang_lang.runtime.checkpoints.checkpoint import LoadFormat, open_checkpoi
 from sglang_lang.runtime.checkpoints.config import FAMILIES
 from sglang_lang.runtime.errors import ModelLoadError
 from sglang_lang.runtime.models import registry
-from sglang_lang.runtime.models.registry import CausalLM, load_model
+from sglang_lang.runtime.models.registry import CausalLM, Quantization, load_model
 
 from .paged import PagedRunner
 from .test_same_logits import make_model
@@ -105,10 +105,11 @@ def test_a_shorter_context_needs_smaller_tables(folder: Path) -> None:
         runner.extend([[1]])
 
 
-def test_quantised_weights_need_bfloat16(folder: Path) -> None:
+@pytest.mark.parametrize("quantization", ["gguf", "int8", "int4"])
+def test_quantised_weights_need_bfloat16(folder: Path, quantization: Quantization) -> None:
     checkpoint, ops = open_checkpoint(str(folder)), load_ops(CPU, "reference")
     with pytest.raises(ModelLoadError, match="in bfloat16 on a CPU, not in torch.float32 on cpu"):
-        load_model(checkpoint, ops, torch.float32, CPU, quantized=True)
+        load_model(checkpoint, ops, torch.float32, CPU, quantization=quantization)
 
 
 def test_every_family_is_a_file() -> None:

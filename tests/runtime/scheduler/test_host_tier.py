@@ -250,7 +250,7 @@ def test_work_on_the_pool_that_fails_ends_the_scheduler() -> None:
     def fail() -> None:
         raise RuntimeError("the device is gone")
 
-    scheduler.scheduler._runner.run_in_order(fail)  # type: ignore[attr-defined]
+    scheduler.scheduler.runner.run_in_order(fail)  # type: ignore[attr-defined]
     scheduler.send(request("a", [1, 2, 3]))
     with pytest.raises(RuntimeError, match="the device is gone"):
         scheduler.run()

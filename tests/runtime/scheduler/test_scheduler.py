@@ -115,15 +115,42 @@ def test_a_second_request_reuses_the_first_ones_prefix() -> None:
     assert last is not None and last.cached_tokens == 50
 
 
-def test_waiting_requests_compute_a_shared_prefix_once() -> None:
-    scheduler = Toy(chunk=32, max_running=8).build()
-    stem = list(range(100))
+@pytest.mark.parametrize("overlap", [True, False])
+def test_waiting_requests_compute_a_shared_prefix_once(overlap: bool) -> None:
+    scheduler = Toy(chunk=32, max_running=8, overlap=overlap).build()
+    stem = list(range(96))
     for i in range(6):
         scheduler.send(request(str(i), [*stem, 200 + i], max_new_tokens=2))
     scheduler.run()
-    assert scheduler.scheduler.stats.prefill_tokens < 100 + 6 * 10
+    assert scheduler.scheduler.stats.prefill_tokens == 96 + 6
     for i in range(6):
         assert scheduler.outcomes[str(i)].ids == continuation([*stem, 200 + i], 2)
+
+
+def test_requests_held_for_a_prefix_start_in_the_step_after_it() -> None:
+    scheduler = Toy(chunk=32, max_running=8).build()
+    stem = list(range(60))
+    for i in range(6):
+        scheduler.send(request(str(i), [*stem, 200 + i], max_new_tokens=2))
+    for _ in range(3):  # two chunks of the prompt, then all that waited for it
+        scheduler.step()
+    assert len(scheduler.scheduler.queues.running) == 6
+
+
+def test_a_hint_computes_the_prefix_that_forks_arriving_with_it_share() -> None:
+    """The language's fork sends its prompt with max_new_tokens = 0, and then its children."""
+    scheduler = Toy(chunk=256, max_running=8).build()
+    parent = list(range(90))
+    scheduler.send(request("hint", parent, max_new_tokens=0))
+    for i in range(4):
+        scheduler.send(request(str(i), [*parent, 200 + i, 7], max_new_tokens=3))
+    scheduler.run()
+    assert scheduler.finished[0] == "hint"
+    assert scheduler.scheduler.stats.prefill_tokens == 90 + 4 * 2
+    for i in range(4):
+        outcome = scheduler.outcomes[str(i)]
+        assert outcome.last is not None and outcome.last.cached_tokens == 90
+        assert outcome.ids == continuation([*parent, 200 + i, 7], 3)
 
 
 def test_tenants_with_different_keys_share_nothing() -> None:
@@ -133,20 +160,6 @@ def test_tenants_with_different_keys_share_nothing() -> None:
         scheduler.run()
     cached = [scheduler.outcomes[rid].last for rid in "abc"]
     assert [last.cached_tokens if last else None for last in cached] == [0, 0, 39]
-
-
-def test_a_long_prompt_does_not_stall_running_streams() -> None:
-    scheduler = Toy(chunk=8, context_len=256).build()
-    scheduler.send(request("stream", [5], max_new_tokens=100, stream=True))
-    for _ in range(4):
-        scheduler.step()
-    scheduler.send(request("long", list(range(200)), max_new_tokens=1))
-    for _ in range(20):
-        before = len(scheduler.outcomes["stream"].ids)
-        scheduler.step()
-        assert len(scheduler.outcomes["stream"].ids) == before + 1
-    assert scheduler.outcomes["long"].finish is None  # still prefilling beside the stream
-    scheduler.run()
 
 
 def test_stop_strings_across_tokens_end_the_request_there() -> None:

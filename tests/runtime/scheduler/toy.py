@@ -7,6 +7,7 @@ the slot table. One slot mixed up anywhere, and every later token of the request
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,15 +30,18 @@ from sglang_lang.runtime.messages import (
     ToScheduler,
 )
 from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch
-from sglang_lang.runtime.model_executor.model_runner import ModelRunner
+from sglang_lang.runtime.model_executor.model_runner import LaunchedStep, ModelRunner
+from sglang_lang.runtime.model_executor.step import StepInput, StepResult
 from sglang_lang.runtime.sampling_params import SamplingParams
 from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
 from sglang_lang.runtime.scheduler.jump_forward import JumpForward
 from sglang_lang.runtime.scheduler.kv_cache import KVCache
+from sglang_lang.runtime.scheduler.limits import Limits
 from sglang_lang.runtime.scheduler.planner import Planner
-from sglang_lang.runtime.scheduler.policy import SchedulePolicy
+from sglang_lang.runtime.scheduler.policy import schedule_policy
+from sglang_lang.runtime.scheduler.req import Req
 from sglang_lang.runtime.scheduler.results import ResultProcessor
-from sglang_lang.runtime.scheduler.scheduler import Limits, Scheduler
+from sglang_lang.runtime.scheduler.scheduler import Scheduler
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
 
 VOCAB = 257  # every byte, and the end of sequence
@@ -45,39 +49,71 @@ EOS = 256
 CPU = torch.device("cpu")
 
 
-def predict(token_ids: list[int]) -> int:
-    """The toy model's greedy continuation of a sequence; never the end of sequence."""
+def states(token_ids: list[int]) -> Iterator[int]:
+    """What the toy model has made of a sequence, after each of its tokens."""
     state = 7
     for token_id in token_ids:
         state = (state * 31 + token_id + 1) % 65521
-    return state % 256
+        yield state
 
 
 def continuation(prompt: list[int], length: int) -> list[int]:
-    tokens = list(prompt)
+    """The toy model's greedy output; never the end of sequence."""
+    *_, state = states(prompt)
+    output: list[int] = []
     for _ in range(length):
-        tokens.append(predict(tokens))
-    return tokens[len(prompt) :]
+        output.append(state % 256)
+        state = (state * 31 + output[-1] + 1) % 65521
+    return output
 
 
 class HashModel:
+    """K of a slot is its token, V what the model has made of the sequence up to there.
+
+    A V that does not follow from the tokens before it (computed from another request's slots, or
+    not yet) spoils every prediction that reads it.
+    """
+
     def forward(self, batch: ForwardBatch) -> torch.Tensor:
-        stored = batch.kv_pool.k[0]
-        stored[batch.out_cache_loc, 0, 0] = batch.input_ids.to(stored.dtype)
+        k, v = batch.kv_pool.k[0][:, 0, 0], batch.kv_pool.v[0][:, 0, 0]
+        k[batch.out_cache_loc] = batch.input_ids.to(k.dtype)
         hidden = torch.zeros(len(batch.input_ids), 1)
         for b, pool_idx in enumerate(batch.req_pool_indices.tolist()):
-            seq_len = int(batch.seq_lens[b])
-            slots = batch.req_to_token[pool_idx, :seq_len].long()
-            tokens = [int(t) for t in stored[slots, 0, 0].tolist()]
+            slots = batch.req_to_token[pool_idx, : int(batch.seq_lens[b])].long()
+            # A request that has ended meanwhile may read slots that nobody has written.
+            tokens = k[slots].nan_to_num().long().tolist()
+            seen = torch.tensor(list(states(tokens)), dtype=torch.int64)
             first, last = batch.query_start[b : b + 2].tolist()
-            for row in range(first, last):
-                hidden[row, 0] = predict(tokens[: int(batch.positions[row]) + 1])
+            prefix_len = int(batch.positions[first])
+            if not torch.equal(v[slots[:prefix_len]], seen[:prefix_len].float()):
+                seen += 1
+            v[batch.out_cache_loc[first:last]] = seen[prefix_len:].float()
+            hidden[first:last, 0] = (seen[prefix_len:] % 256).float()
         return hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         logits = torch.zeros(hidden.shape[0], VOCAB)
         logits[torch.arange(hidden.shape[0]), hidden[:, 0].long()] = 20.0
         return logits
+
+
+class LateStep(LaunchedStep):
+    """A step that runs when its result is asked for."""
+
+    def __init__(self, step: StepInput, run: Callable[[LaunchedStep], None]) -> None:
+        super().__init__(step)
+        self._run = run
+
+    def result(self) -> StepResult:
+        self._run(self)
+        return super().result()
+
+
+class LateRunner(ModelRunner):
+    """A device so slow that each step runs only once the next one has been planned and launched."""
+
+    def launch(self, step: StepInput) -> LaunchedStep:
+        return LateStep(step, self._run)
 
 
 class ByteTokenizer:
@@ -132,8 +168,10 @@ class Toy:
     cache: bool = True
     overlap: bool = True
     policy: str = "lpm"
+    preemption_threshold: int = 10
     jump_forward: bool = True
     stream_interval: int = 1
+    late: bool = False
     eviction: str = "lru"
     tier: BlockStore | None = None
     tier_model: bytes = b"toy"
@@ -145,12 +183,12 @@ class Toy:
 class ToyScheduler:
     def __init__(self, toy: Toy) -> None:
         self.port = ListPort()
-        req_pool = ReqToTokenPool(toy.max_running, toy.context_len, CPU)
+        req_pool = ReqToTokenPool(2 * toy.max_running, toy.context_len, CPU)
         num_slots = toy.slots + toy.page_size
         kv_pool = TokenToKVPool(num_slots, 1, 1, 1, torch.float32, CPU)
         allocator = TokenAllocator(num_slots, toy.page_size)
         ops = load_ops(CPU, "reference")
-        runner = ModelRunner(HashModel(), ops, kv_pool, req_pool, CPU)
+        runner = (LateRunner if toy.late else ModelRunner)(HashModel(), ops, kv_pool, req_pool, CPU)
         tier = None
         if toy.tier is not None:
             tier = HostTier(kv_pool, toy.tier, toy.tier_model, toy.page_size, runner.run_in_order)
@@ -168,7 +206,11 @@ class ToyScheduler:
             runner=runner,
             kv=self.kv,
             planner=Planner(
-                self.kv, SchedulePolicy(toy.policy, self.kv), toy.chunk, toy.max_running, 1.0
+                self.kv,
+                schedule_policy(toy.policy, self.kv, toy.preemption_threshold, 0),
+                toy.chunk,
+                toy.max_running,
+                1.0,
             ),
             builder=StepBuilder(req_pool, VOCAB, eos),
             results=ResultProcessor(eos, jump_forward, toy.stream_interval),
@@ -180,6 +222,7 @@ class ToyScheduler:
             random_seed=0,
         )
         self.outcomes: dict[str, Outcome] = {}
+        self.finished: list[str] = []  # rids, in the order of their end
 
     def send(self, message: ToScheduler) -> None:
         if isinstance(message, GenerateRequest):
@@ -207,6 +250,7 @@ class ToyScheduler:
         if output.finish is not None:
             outcome.finish = output.finish
             outcome.terminal_messages += 1
+            self.finished.append(output.rid)
 
     def run(self, most_steps: int = 20_000) -> None:
         """Step until every request has ended."""
@@ -233,3 +277,8 @@ def request(rid: str, prompt: list[int], max_new_tokens: int = 8, **kwargs: Any)
     }
     params = SamplingParams(max_new_tokens=max_new_tokens, **{"temperature": 0.0, **kwargs})
     return GenerateRequest(rid=rid, input_ids=prompt, sampling_params=params, **message_fields)
+
+
+def waiting(*prompts: list[int]) -> list[Req]:
+    """Requests as they wait, called "0", "1", "2" ..."""
+    return [Req(request(str(i), prompt), 0, 256) for i, prompt in enumerate(prompts)]

@@ -176,3 +176,20 @@ def test_samples_of_a_seeded_request_differ_in_seed_and_rid() -> None:
     assert [s.sampling_params.seed for s in samples] == [7, 8, 9]
     assert [s.rid for s in samples] == ["r_0", "r_1", "r_2"]
     assert all(s.sampling_params.n == 1 for s in samples)
+
+
+async def test_a_batch_is_sent_in_the_order_of_its_prefix_tree_and_answered_in_its_own(
+    side: Side,
+) -> None:
+    texts = ["b stem 2", "a stem 1", "b stem", "a stem 3", "b stem 1", "a stem 2"]
+    done = await side.manager.generate_all([GenerateInput(text=text) for text in texts])
+    assert [d.text for d in done] == texts
+    sent = [bytes(request.input_ids).decode() for request in side.scheduler.requests]
+    assert sent == sorted(texts)
+
+
+async def test_an_error_in_a_batch_names_the_field_that_the_client_used(side: Side) -> None:
+    with pytest.raises(RequestError) as caught:
+        await side.manager.generate_all([GenerateInput(text="fine"), GenerateInput(text="")])
+    assert caught.value.param == "text"
+    assert side.scheduler.requests == []

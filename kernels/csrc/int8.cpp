@@ -1,0 +1,128 @@
+#include "int8.h"
+
+namespace {
+
+// acc += four unsigned bytes of w times four signed ones of x
+INLINE i32x16 add_products(i32x16 acc, u32x16 w, u32x16 x) {
+#if defined(__AVX512VNNI__)
+  return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, (__m512i)x);
+#else
+  for (int byte = 0; byte < GROUP_BYTES; byte++) {
+    i32x16 factor = (i32x16)(x << (8 * (GROUP_BYTES - 1 - byte))) >> 24;
+    acc += (i32x16)((w >> (8 * byte)) & 0xff) * factor;
+  }
+  return acc;
+#endif
+}
+
+// out[r] += what the products of a step stand for
+INLINE void add_step(f32x16* out, const i32x16* products, StepScale scale) {
+  for (int half = 0; half < 2; half++) {
+    f32x16 sum = __builtin_convertvector(load_as<i32x16>(products + half), f32x16);
+    store_as(out + half, load_as<f32x16>(out + half) + (sum * scale.scale - scale.excess));
+  }
+}
+
+template <int ROWS>
+void multiply_rows(const Int8Rows& x, long first, const char* panel, f32x16* out) {
+  auto groups = reinterpret_cast<const uint32_t*>(x.values);
+  for (long s = 0; s < x.steps; s++, panel += INT8_STEP_GROUPS * PANEL_ROW) {
+    i32x16 products[ROWS][2] = {};
+    for (long g = 0; g < INT8_STEP_GROUPS; g++) {
+      const char* row = panel + g * PANEL_ROW;
+      u32x16 low = load_as<u32x16>(row), high = load_as<u32x16>(row + 64);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; r++) {
+        u32x16 xs = splat(groups[((first + r) * x.steps + s) * INT8_STEP_GROUPS + g]);
+        products[r][0] = add_products(products[r][0], low, xs);
+        products[r][1] = add_products(products[r][1], high, xs);
+      }
+    }
+    for (int r = 0; r < ROWS; r++)
+      add_step(out + 2 * (first + r), products[r], x.scales[(first + r) * x.steps + s]);
+  }
+}
+
+void multiply_on_vectors(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+  long r = 0;
+  for (; r + 8 <= rows; r += 8) multiply_rows<8>(x, r, panel, out);
+  for (; r + 4 <= rows; r += 4) multiply_rows<4>(x, r, panel, out);
+  for (; r + 2 <= rows; r += 2) multiply_rows<2>(x, r, panel, out);
+  for (; r < rows; r++) multiply_rows<1>(x, r, panel, out);
+}
+
+#if defined(__AMX_INT8__)
+
+constexpr long ROWS_FOR_TILES = 4;  // fewer are limited by memory, which vectors read faster
+
+struct Int8Tiles {
+  template <bool SECOND_ROWS>
+  static INLINE void multiply() {
+    _tile_dpbsud(RESULT_00, ROWS_0, COLUMNS_0);
+    _tile_dpbsud(RESULT_01, ROWS_0, COLUMNS_1);
+    if constexpr (SECOND_ROWS) {
+      _tile_dpbsud(RESULT_10, ROWS_1, COLUMNS_0);
+      _tile_dpbsud(RESULT_11, ROWS_1, COLUMNS_1);
+    }
+  }
+};
+
+void multiply_rows_on_tiles(const Int8Rows& x, long first, long count, const char* panel,
+                            f32x16* out) {
+  TilesInUse tiles(count);
+  auto multiply = count > TILE_SIDE ? multiply_tiles_of_rows<Int8Tiles, true>
+                                    : multiply_tiles_of_rows<Int8Tiles, false>;
+  auto groups = reinterpret_cast<const uint32_t*>(x.values);
+  i32x16 products[2 * TILE_SIDE][2];
+  for (long s = 0; s < x.steps; s++) {
+    multiply(groups + (first * x.steps + s) * INT8_STEP_GROUPS, x.steps * INT8_STEP_GROUPS,
+             panel + s * INT8_STEP_GROUPS * PANEL_ROW, PANEL_ROW, 1,
+             reinterpret_cast<char*>(products));
+    asm volatile("" ::: "memory");  // the compiler does not know that the tiles were stored
+    for (long r = 0; r < count; r++)
+      add_step(out + 2 * (first + r), products[r], x.scales[(first + r) * x.steps + s]);
+  }
+}
+
+void add_all_steps(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+  if (rows < ROWS_FOR_TILES) {
+    multiply_on_vectors(x, rows, panel, out);
+    return;
+  }
+  for (long r = 0; r < rows; r += 2 * TILE_SIDE)
+    multiply_rows_on_tiles(x, r, std::min<long>(2 * TILE_SIDE, rows - r), panel, out);
+}
+
+#else
+
+void add_all_steps(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+  multiply_on_vectors(x, rows, panel, out);
+}
+
+#endif
+
+}  // namespace
+
+void pack_int8_panel(const int8_t* values, const float* scales, long columns, long in_features,
+                     char* panel) {
+  std::memset(panel, 0, int8_panel_bytes(in_features));
+  char* end = panel + int8_steps(in_features) * INT8_STEP_GROUPS * PANEL_ROW;
+  for (long c = 0; c < columns; c++) {
+    const int8_t* column = values + c * in_features;
+    for (long k = 0; k < in_features; k++)
+      panel[k / GROUP_BYTES * PANEL_ROW + c * GROUP_BYTES + k % GROUP_BYTES] =
+          char(column[k] + INT8_OFFSET);
+    store_as(end + c * 4, scales[c]);
+  }
+}
+
+void multiply_int8_panel(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+  std::fill(out, out + 2 * rows, f32x16{});
+  add_all_steps(x, rows, panel, out);
+  const char* end = panel + x.steps * INT8_STEP_GROUPS * PANEL_ROW;
+  f32x16 low = load_as<f32x16>(end), high = load_as<f32x16>(end + 64);
+  for (long r = 0; r < rows; r++) {
+    out[2 * r] *= low;
+    out[2 * r + 1] *= high;
+  }
+}
