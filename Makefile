@@ -35,6 +35,7 @@ lint: dev ## formatting, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 format: dev ## let ruff mend what it can
 	$(BIN)/ruff format .

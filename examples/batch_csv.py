@@ -19,6 +19,8 @@ def rate(s: sgl.ProgramState, review: str) -> None:
     s += "What guests write about hotels, their mood, and what the text is about.\n\n"
     s += "Review: The room was dirty and loud.\nMood: negative\nAbout: room\n\n"
     s += "Review: Such a friendly reception!\nMood: positive\nAbout: staff\n\n"
+    s += "Review: You pay a lot, and get little.\nMood: negative\nAbout: price\n\n"
+    s += "Review: We loved the soup.\nMood: positive\nAbout: food\n\n"
     s += f"Review: {review}\nMood: " + sgl.select("mood", ["positive", "negative"])
     s += "\nAbout: " + sgl.select("about", ["room", "staff", "food", "price"])
 

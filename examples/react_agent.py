@@ -12,14 +12,25 @@ import sglang_lang as sgl
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 MAX_STEPS = 3
-EXAMPLE = """Question: A box holds 12 eggs. How many eggs are in 30 boxes?
+EXAMPLES = """Question: A box holds 12 eggs. How many eggs are in 30 boxes?
 Thought: I multiply the eggs of a box by the boxes.
 Action: 12 * 30
 Observation: 360
-Thought: I know the result.
+Thought: These are all the eggs.
 Answer: 360
 
+Question: Tom has 250 stamps and gives 75 to his sister. How many has he left?
+Thought: I subtract the stamps he gives from the stamps he has.
+Action: 250 - 75
+Observation: 175
+Thought: These are the stamps he has left.
+Answer: 175
+
 """
+QUESTIONS = [
+    "A train has 14 cars with 60 seats each. How many seats has the train?",
+    "Lisa has 500 photos and deletes 120. How many photos has she left?",
+]
 
 
 def calculate(expression: str) -> int:
@@ -30,24 +41,24 @@ def calculate(expression: str) -> int:
 
 @sgl.function
 def agent(s: sgl.ProgramState, question: str) -> None:
-    s += EXAMPLE + f"Question: {question}\n"
+    s += EXAMPLES + f"Question: {question}\n"
     for step in range(MAX_STEPS):
         s += "Thought:" + sgl.gen(f"thought_{step}", stop="\n", max_tokens=30) + "\n"
         s += sgl.select(f"next_{step}", ["Action:", "Answer:"] if step else ["Action:"])
         if s[f"next_{step}"] == "Answer:":
             break
-        s += " " + sgl.gen(f"action_{step}", regex=r"[1-9]\d{0,3} [-+*] [1-9]\d{0,3}")
-        s += f"\nObservation: {calculate(s[f'action_{step}'])}\n"
+        s += " " + sgl.gen(f"action_{step}", regex=r"[1-9]\d{0,3} [-+*] [1-9]\d{0,3}\n")
+        s += f"Observation: {calculate(s[f'action_{step}'])}\n"
     else:
         s += "Answer:"
-    s += " " + sgl.gen("answer", regex=r"-?\d{1,8}")
+    s += " " + sgl.gen("answer", regex=r"-?\d{1,8}\n")
 
 
 def main() -> None:
     with sgl.Engine(log_level="warning") as engine:
-        question = "A train has 14 cars with 60 seats each. How many seats has the train?"
-        state = agent.run(question, temperature=0, backend=engine)
-        print(state.text().removeprefix(EXAMPLE))
+        for question in QUESTIONS:
+            state = agent.run(question, temperature=0, backend=engine)
+            print(state.text().removeprefix(EXAMPLES))
 
 
 if __name__ == "__main__":

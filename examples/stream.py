@@ -9,20 +9,22 @@ import sglang_lang as sgl
 
 
 @sgl.function
-def interview(s: sgl.ProgramState, guest: str) -> None:
-    s += sgl.system(f"You are {guest}. Answer in two sentences.")
-    s += sgl.user("What are you working on?")
-    s += sgl.assistant(sgl.gen("work", max_tokens=48))
-    s += sgl.user("And what comes next?")
-    s += sgl.assistant(sgl.gen("plans", max_tokens=48))
+def lesson(s: sgl.ProgramState, topic: str) -> None:
+    s += sgl.system("You are a teacher. You answer in one or two sentences.")
+    s += sgl.user(f"What is {topic}?")
+    s += sgl.assistant(sgl.gen("what", max_tokens=60))
+    s += sgl.user("Why is it important?")
+    s += sgl.assistant(sgl.gen("why", max_tokens=60))
 
 
 def main() -> None:
     with sgl.Engine(log_level="warning") as engine:
-        state = interview.run("a marine biologist", backend=engine, stream=True)
-        for piece in state.text_iter():
-            print(piece, end="", flush=True)
-        print()
+        state = lesson.run("photosynthesis", temperature=0, backend=engine, stream=True)
+        for title in ("what", "why"):
+            print(f"{title}: ", end="")
+            for piece in state.text_iter(title):
+                print(piece, end="", flush=True)
+            print()
 
 
 if __name__ == "__main__":

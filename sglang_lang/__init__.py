@@ -39,16 +39,17 @@ from .choices import (
 )
 from .config import global_config
 from .errors import BackendError, ProgramError, UnknownVariableError
-from .function import SglFunction
 from .interpreter import ProgramState
+from .sgl_function import SglFunction
 
 if TYPE_CHECKING:
     from .backends.anthropic_api import Anthropic
     from .backends.engine import Engine
     from .backends.litellm_api import LiteLLM
-    from .backends.openai_api import OpenAI
+    from .backends.openai_api import Crusoe, OpenAI
     from .backends.runtime_endpoint import RuntimeEndpoint
     from .backends.server_process import Runtime
+    from .backends.vertexai_api import VertexAI
     from .runtime.server_args import ServerArgs
     from .version import __version__
 
@@ -57,6 +58,7 @@ __all__ = [
     "BackendError",
     "ChoicesDecision",
     "ChoicesSamplingMethod",
+    "Crusoe",
     "Engine",
     "LiteLLM",
     "OpenAI",
@@ -67,6 +69,7 @@ __all__ = [
     "ServerArgs",
     "SglFunction",
     "UnknownVariableError",
+    "VertexAI",
     "__version__",
     "assistant",
     "assistant_begin",
@@ -96,12 +99,14 @@ __all__ = [
 
 _LAZY = {
     "Anthropic": ".backends.anthropic_api",
+    "Crusoe": ".backends.openai_api",
     "Engine": ".backends.engine",
     "LiteLLM": ".backends.litellm_api",
     "OpenAI": ".backends.openai_api",
     "Runtime": ".backends.server_process",
     "RuntimeEndpoint": ".backends.runtime_endpoint",
     "ServerArgs": ".runtime.server_args",
+    "VertexAI": ".backends.vertexai_api",
     "__version__": ".version",
 }
 

@@ -8,7 +8,6 @@ from typing import Any, overload
 from .backends.base import HasBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
 from .config import global_config
-from .function import SglFunction
 from .ir import (
     GenOptions,
     SglExpr,
@@ -24,6 +23,7 @@ from .ir import (
     dtype_options,
 )
 from .objects import schema_text
+from .sgl_function import SglFunction
 
 
 @overload
@@ -86,7 +86,7 @@ def gen(
         ValueError: an invalid regex, or more than one constraint.
     """
     if choices:
-        return select(name, choices, temperature or 0.0, choices_method)
+        return select(name, choices, temperature or 0.0, choices_method or token_length_normalized)
     check_regex(regex)
     constraints = {
         "regex": regex,
@@ -133,21 +133,64 @@ def gen(
     return SglGen(name, options)
 
 
-def gen_int(name: str | None = None, **options: Any) -> SglExpr:
-    """``gen`` of an integer."""
-    return gen(name, dtype=int, **options)
+def gen_int(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    n: int | None = None,
+    stop: str | list[str] | None = None,
+    stop_token_ids: list[int] | None = None,
+    stop_regex: str | list[str] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+    **options: Any,
+) -> SglExpr:
+    """``gen`` of an integer; ``options`` are what else it takes."""
+    return _typed(int, locals())
 
 
-def gen_string(name: str | None = None, **options: Any) -> SglExpr:
-    """``gen`` of a quoted string."""
-    return gen(name, dtype=str, **options)
+def gen_string(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    n: int | None = None,
+    stop: str | list[str] | None = None,
+    stop_token_ids: list[int] | None = None,
+    stop_regex: str | list[str] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+    **options: Any,
+) -> SglExpr:
+    """``gen`` of a quoted string; ``options`` are what else it takes."""
+    return _typed(str, locals())
+
+
+def _typed(dtype: type, given: dict[str, Any]) -> SglExpr:
+    options = given.pop("options")
+    return gen(dtype=dtype, **given, **options)
 
 
 def select(
     name: str | None = None,
     choices: Sequence[str] | None = None,
     temperature: float = 0.0,
-    choices_method: ChoicesSamplingMethod | None = None,
+    choices_method: ChoicesSamplingMethod = token_length_normalized,
 ) -> SglSelect:
     """Continue with the one of ``choices`` that the model finds likeliest.
 
@@ -156,12 +199,12 @@ def select(
     """
     if not choices or not all(isinstance(choice, str) and choice for choice in choices):
         raise ValueError(f"select needs a list of non-empty strings, got {choices!r}")
-    return SglSelect(name, list(choices), temperature, choices_method or token_length_normalized)
+    return SglSelect(name, list(choices), temperature, choices_method)
 
 
-def image(source: str | bytes) -> SglMedia:
+def image(expr: str | bytes) -> SglMedia:
     """An image: a path, a URL or the bytes of a file."""
-    return SglMedia("image", source)
+    return SglMedia("image", expr)
 
 
 def video(path: str, num_frames: int) -> SglMedia:
@@ -214,10 +257,17 @@ def _role(role: str, expr: SglExpr | str | None) -> SglExpr:
     return SglRoleBegin(role) + as_expression(expr) + SglRoleEnd(role)
 
 
-def separate_reasoning(expr: SglExpr, model_type: str | None = None) -> SglSeparateReasoning:
+def separate_reasoning(
+    expr: SglExpr | None = None, model_type: str | None = None
+) -> SglSeparateReasoning:
     """Keep the model's thoughts out of the text: ``s[name]`` is the answer, and
     ``s[f"{name}_reasoning_content"]`` the thoughts.
+
+    Raises:
+        ValueError: there is no expression to separate.
     """
+    if expr is None:
+        raise ValueError("separate_reasoning needs the gen whose thoughts it separates")
     return SglSeparateReasoning(expr, model_type)
 
 

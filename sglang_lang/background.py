@@ -58,6 +58,7 @@ async def in_thread(work: Callable[[], T]) -> T:
     done: Future[T] = Future()
 
     def run() -> None:
+        done.set_running_or_notify_cancel()  # whoever waits may give up; the work goes on
         try:
             result = work()
         except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,11 @@ _LLAMA3_TURNS = {
     for role in ("system", "user", "assistant")
 }
 
+_LLAMA4_TURNS = {
+    role: (f"<|header_start|>{role}<|header_end|>\n\n", "<|eot|>")
+    for role in ("system", "user", "assistant")
+}
+
 TEMPLATES = {
     template.name: template
     for template in (
@@ -58,7 +64,28 @@ TEMPLATES = {
         ),
         _chatml("chatml"),
         _chatml("qwen"),
+        _chatml("qwen2-vl"),
         ChatTemplate("llama-3-instruct", _LLAMA3_TURNS, ("<|eot_id|>",), "<|begin_of_text|>"),
+        ChatTemplate("llama-4", _LLAMA4_TURNS, ("<|eot|>",), "<|begin_of_text|>"),
+        ChatTemplate(
+            "deepseek-v3",
+            {
+                "system": ("", ""),
+                "user": ("<｜User｜>", ""),
+                "assistant": ("<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+            },
+            ("<｜end▁of▁sentence｜>",),
+            "<｜begin▁of▁sentence｜>",
+        ),
+        ChatTemplate(
+            "claude",
+            {
+                "system": ("", ""),
+                "user": ("\n\nHuman: ", ""),
+                "assistant": ("\n\nAssistant:", ""),
+            },
+            ("\n\nHuman:",),
+        ),
         ChatTemplate(
             "gemma-it",
             {
@@ -89,6 +116,8 @@ TEMPLATES = {
 }
 _BY_MODEL_NAME = (
     (r"llama-?3.*instruct", "llama-3-instruct"),
+    (r"llama-?4.*instruct", "llama-4"),
+    (r"deepseek.*(v3|r1)", "deepseek-v3"),
     (r"qwen|smollm|chatml|yi-.*chat", "chatml"),
     (r"gemma.*-it", "gemma-it"),
     (r"mistral|mixtral", "mistral"),
@@ -109,3 +138,30 @@ def guess_chat_template(model_name: str) -> ChatTemplate:
         if re.search(pattern, model_name, re.IGNORECASE):
             return TEMPLATES[name]
     return TEMPLATES["default"]
+
+
+def fallback_template(
+    model_info: Mapping[str, Any], place: str, name: str | None
+) -> ChatTemplate | None:
+    """The template to use instead of the model's own; None where that is known.
+
+    Args:
+        model_info: what a runtime tells of its model.
+        place: the runtime, for the warning.
+        name: of the template that the user wants.
+    """
+    if name is not None:
+        return get_chat_template(name)
+    if model_info.get("has_chat_template", False):
+        return None
+    return assumed_template(str(model_info.get("model_path", "")), place)
+
+
+def assumed_template(model_name: str, place: str) -> ChatTemplate:
+    """The one that models of such a name use, with a warning that nobody has said so."""
+    template = guess_chat_template(model_name)
+    warnings.warn(
+        f"{place} does not tell its chat template; using {template.name!r} of the registry",
+        stacklevel=4,
+    )
+    return template

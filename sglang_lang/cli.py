@@ -11,6 +11,7 @@ import runpy
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import sglang_lang as sgl
@@ -21,6 +22,7 @@ from .errors import BackendError, ProgramError
 from .extras import MissingExtraError, needs
 from .runtime import doctor
 from .runtime.errors import SGLangError
+from .timeline import Timeline
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -54,7 +56,13 @@ def parser() -> argparse.ArgumentParser:
     command = add_command(commands, "run", run, "run a file of programs")
     command.add_argument("program", metavar="PROGRAM.py")
     command.add_argument("arguments", nargs="*", metavar="ARG", help="the program's own arguments")
-    command.add_argument("--trace", action="store_true", help="print each program's graph instead")
+    command.add_argument("--graph", action="store_true", help="print each program's graph instead")
+    command.add_argument(
+        "--trace",
+        metavar="FILE.json",
+        type=Path,
+        help="write when programs, forks and calls ran, for chrome://tracing and ui.perfetto.dev",
+    )
     add_backend_flags(command)
 
     command = add_command(commands, "chat", chat, "talk to a model in the terminal")
@@ -134,18 +142,30 @@ def serve(flags: list[str]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the file as a script whose default backend is the chosen one, or trace its programs."""
-    if args.trace:
-        names = runpy.run_path(args.program, run_name="__trace__")
-        for name, value in names.items():
-            if isinstance(value, sgl.SglFunction):
-                print(f"{name}:")
-                value.trace().print_graph_dfs()
-        return 0
+    """Run the file as a script whose default backend is the chosen one, or print its graphs."""
+    if args.graph:
+        return print_graphs(args.program)
+    timeline = Timeline() if args.trace is not None else None
     with Connection(args) as connection:
         sgl.set_default_backend(connection)
+        sgl.global_config.timeline = timeline
         sys.argv = [args.program, *args.arguments]
-        runpy.run_path(args.program, run_name="__main__")
+        try:
+            runpy.run_path(args.program, run_name="__main__")
+        finally:
+            sgl.global_config.timeline = None
+            if timeline is not None:
+                calls = timeline.write(args.trace)
+                print(f"{calls} calls in {args.trace}", file=sys.stderr)
+    return 0
+
+
+def print_graphs(program: str) -> int:
+    """The graphs of a file's programs, found without a model."""
+    for name, value in runpy.run_path(program, run_name="__graph__").items():
+        if isinstance(value, sgl.SglFunction):
+            print(f"{name}:")
+            value.trace().print_graph_dfs()
     return 0
 
 

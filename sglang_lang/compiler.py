@@ -12,13 +12,14 @@ from .backends.base import HasBackend, Request
 from .background import together, wait_for
 from .executor import StreamExecutor
 from .forks import appended, gathered
-from .function import SglFunction
 from .graph import Assign, Fork, Join, Node, ProgramGraph, SglValue, generated_names
 from .interpreter import ProgramState
 from .ir import SglExpr, SglGen, as_expression
+from .origins import Call
 from .place import failure
 from .plan import Wave, fork_hints, waves
 from .runner import new_state, run_program
+from .sgl_function import SglFunction
 from .tracer import trace_run
 
 
@@ -161,9 +162,16 @@ class GraphRun:
                 Request(await executor.transcript.prompt(), executor.options_of(expression))
                 for executor, expression in zip(executors, expressions, strict=True)
             ]
+            calls = [
+                Call("generated", expression.name, len(one.prompt.text), one.prompt.is_chat)
+                for expression, one in zip(expressions, requests, strict=True)
+            ]
             answers = await executors[0].backend.generate_batch(requests)
-            for executor, expression, answer in zip(executors, expressions, answers, strict=True):
-                await executor.transcript.add(answer[0].text)
+            for executor, expression, call, answer in zip(
+                executors, expressions, calls, answers, strict=True
+            ):
+                call.answered(answer[0].meta_info)
+                await executor.transcript.add(answer[0].text, call)
                 executor.take(expression, answer)
         except Exception as error:
             raise failure(error, "; ".join(dict.fromkeys(node.line for node in nodes))) from error

@@ -5,14 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .backends.base import BaseBackend, HasBackend
+from .timeline import Timeline
 
 
 @dataclass(slots=True)
 class GlobalConfig:
-    """Set by ``set_default_backend``; ``enable_precache_with_tracing`` warms run_batch's prefix."""
+    """Settings under SGLang's names.
 
+    Args:
+        verbosity: from 2 on the text of every program that has run is logged.
+        default_backend: set by ``set_default_backend``.
+        skip_special_tokens_in_output: of runtimes; False shows them in what is generated.
+        spaces_between_special_tokens_in_out: of runtimes.
+        enable_precache_with_tracing: compute ahead what every run of a batch begins with.
+        enable_parallel_encoding: for programs that set it; a join always finds in the runtime's
+            cache what is there at the right positions, and its text is the same either way.
+        timeline: is told of every program that starts.
+    """
+
+    verbosity: int = 0
     default_backend: HasBackend | None = None
+    skip_special_tokens_in_output: bool = True
+    spaces_between_special_tokens_in_out: bool = True
     enable_precache_with_tracing: bool = True
+    enable_parallel_encoding: bool = True
+    timeline: Timeline | None = None
 
     def backend_or_default(self, backend: HasBackend | None) -> BaseBackend:
         chosen = backend or self.default_backend

@@ -7,15 +7,17 @@ reader then gets its value or the error, so none can wait for ever.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from .backends.base import BaseBackend, Completion
+from .backends.base import BaseBackend, Completion, Prompt
 from .backends.hosted import HostedBackend
 from .background import background_loop, spawn
 from .changes import Changes
 from .choices import ChoicesDecision
+from .config import global_config
 from .errors import ProgramError
 from .ir import (
     GenOptions,
@@ -32,6 +34,7 @@ from .ir import (
     SglVarScopeEnd,
     convert,
 )
+from .origins import Call, SglWritten
 from .place import failure, program_line
 from .promises import Promises
 from .reasoning import split_reasoning
@@ -75,6 +78,7 @@ class StreamExecutor:
         self.changes = Changes()
         self.children: list[StreamExecutor] = []  # forks that are not joined yet
         self.ended = False
+        self.finished: float | None = None  # by time.perf_counter, when all was done
         self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
         self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
@@ -124,6 +128,7 @@ class StreamExecutor:
             mark = self.mark()
             self.close()
             mark.exception()
+            self.changes.notify()
         for child in self.children:
             child.end()
 
@@ -131,7 +136,6 @@ class StreamExecutor:
         """Take nothing more; waits for nothing."""
         self.ended = True
         self._put(None, "")
-        self.changes.notify()
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""
@@ -153,6 +157,8 @@ class StreamExecutor:
             for _ in range(size)
         ]
         self.children += children
+        if global_config.timeline is not None:
+            global_config.timeline.forks(self, children)
         return children
 
     def absorb(self, child: StreamExecutor) -> None:
@@ -207,6 +213,7 @@ class StreamExecutor:
         except Exception as error:
             self.fail(failure(error, line))
         finally:
+            self.finished = time.perf_counter()
             self.promises.finish()
 
     def fail(self, error: ProgramError) -> None:
@@ -220,6 +227,8 @@ class StreamExecutor:
         if self._speculation is not None:
             self._speculation.follow(expression)
         match expression:
+            case SglWritten():
+                await transcript.add(expression.value, expression.call)
             case SglConstantText():
                 await transcript.add(expression.value)
             case SglGen():
@@ -256,10 +265,13 @@ class StreamExecutor:
     async def _completions(self, expression: SglGen) -> list[Completion]:
         """What is generated; the first one is the transcript's."""
         options = self.options_of(expression)
+        prompt = await self.transcript.prompt()
+        call = Call("generated", expression.name, len(prompt.text), prompt.is_chat)
         if self.stream and (options.n or 1) == 1:
-            return [await self._follow(expression, options)]
-        completions = await self._ask(options)
-        await self.transcript.add(completions[0].text)
+            return [await self._follow(prompt, options, call)]
+        completions = await self._ask(prompt, options)
+        call.answered(completions[0].meta_info)
+        await self.transcript.add(completions[0].text, call)
         return completions
 
     def take(self, expression: SglGen, completions: list[Completion]) -> None:
@@ -279,24 +291,23 @@ class StreamExecutor:
             self.promises.keep(name, value, meta_info)
             self.changes.notify()
 
-    async def _ask(self, options: GenOptions) -> list[Completion]:
-        prompt = await self.transcript.prompt()
+    async def _ask(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
         if self._speculation is not None:
             foreseen = await self._speculation.generate(prompt, options)
             if foreseen is not None:
                 return [foreseen]
         return await self.backend.generate(prompt, options)
 
-    async def _follow(self, expression: SglGen, options: GenOptions) -> Completion:
+    async def _follow(self, prompt: Prompt, options: GenOptions, call: Call) -> Completion:
         whole = Completion("")
-        variable = self.promises.owed(expression.name) if expression.name else Variable()
-        prompt = await self.transcript.prompt()
+        variable = self.promises.owed(call.name) if call.name else Variable()
         async for piece in self.backend.generate_stream(prompt, options):
             whole.text += piece.text
             whole.meta_info = piece.meta_info
             variable.partial = whole.text
             variable.meta_info = piece.meta_info
-            await self.transcript.add(piece.text)
+            call.answered(piece.meta_info)
+            await self.transcript.add(piece.text, call)
             self.changes.notify()
         return whole
 
@@ -305,14 +316,14 @@ class StreamExecutor:
         self._keep(expression.name, decision.decision, decision.meta_info)
 
     async def _decision(self, expression: SglSelect) -> ChoicesDecision:
+        prompt = await self.transcript.prompt()
+        call = Call("selected", expression.name, len(prompt.text), prompt.is_chat)
         decision = await self.backend.select(
-            await self.transcript.prompt(),
-            expression.choices,
-            expression.method,
-            expression.temperature,
+            prompt, expression.choices, expression.method, expression.temperature
         )
+        call.answered(decision.meta_info)
         self.usage.count(decision.meta_info)
-        await self.transcript.add(decision.decision)
+        await self.transcript.add(decision.decision, call)
         return decision
 
     async def _separate(self, expression: SglSeparateReasoning) -> None:
@@ -327,7 +338,8 @@ class StreamExecutor:
             else:
                 await self.execute(part)
                 continue
+            call = self.transcript.last_call
             thoughts, answer = split_reasoning(self.transcript.cut(start), expression.model_type)
-            await self.transcript.add(answer)
+            await self.transcript.add(answer, call)
             self._keep(part.name, answer, meta)
             self._keep(part.name and f"{part.name}_reasoning_content", thoughts)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .ir import SglExpr, SglRoleBegin
+from .origins import SglWritten
 from .transcript import Transcript
 from .variables import Variable
 
@@ -53,5 +54,6 @@ def appended(role: str | None, branches: Sequence[Transcript]) -> Iterator[SglEx
                     "so the next one cannot be appended"
                 )
             yield SglRoleBegin(role)
-        yield from transcript.added
+        for part in transcript.added:
+            yield part.joined() if isinstance(part, SglWritten) else part
         now = transcript.role

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from .backends.base import BaseBackend, HasBackend
 from .background import wait_for
-from .function import SglFunction
 from .graph import Node, ProgramGraph, SglArgument
 from .ir import SglConstantText, SglRoleBegin, SglRoleEnd, SglVarScopeBegin, SglVarScopeEnd
+from .sgl_function import SglFunction
 from .tracer import trace_program
 
 MIN_TEXT = 32  # characters; shorter text is wording around the argument

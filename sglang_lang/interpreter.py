@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from .ir import (
     as_expression,
 )
 from .objects import parse_object
+from .origins import Span
+from .show import as_html, print_text, program_spans
 from .variables import Usage
 
 
@@ -123,6 +126,19 @@ class ProgramState:
         executor.sync()
         return wait_for(executor.transcript.render())
 
+    def show(self) -> None:
+        """Print the text so far, coloured by where each part is from."""
+        print_text(self._spans(), self.usage)
+
+    def _repr_html_(self) -> str:
+        """``show`` for notebooks."""
+        return as_html(self._spans(), self.usage)
+
+    def _spans(self) -> list[Span]:
+        executor = self.stream_executor
+        executor.mark().exception()  # a program that has failed shows how far it came
+        return wait_for(program_spans(executor.transcript, executor.backend))
+
     def messages(self) -> list[dict[str, Any]]:
         """The finished turns."""
         self.stream_executor.sync()
@@ -156,7 +172,10 @@ class ProgramState:
     # ------------------------------------------------------------------ streaming
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
-        """The text, or one variable's, in pieces as they come."""
+        """The text, or one variable's, in pieces as they come; at once if nothing streams."""
+        if var_name is None and not self.stream_executor.stream:
+            yield self.text()
+            return
         told = 0
         for text in self.stream_executor.changes.follow(self._snapshot(var_name)):
             if len(text) > told:
@@ -167,6 +186,10 @@ class ProgramState:
         self, var_name: str | None = None, return_meta_data: bool = False
     ) -> AsyncIterator[Any]:
         """``text_iter`` on the running event loop; pairs (text, meta_info) if asked."""
+        if var_name is None and not self.stream_executor.stream:
+            whole = await asyncio.to_thread(self.text)
+            yield (whole, {}) if return_meta_data else whole
+            return
         told = 0
         async for text in self.stream_executor.changes.afollow(self._snapshot(var_name)):
             if len(text) > told:

@@ -17,10 +17,22 @@ def schema_text(schema: Any) -> str:
     if isinstance(schema, Mapping):
         return json.dumps(schema)
     if hasattr(schema, "model_json_schema"):
-        return json.dumps(schema.model_json_schema())
+        return json.dumps(_closed(schema.model_json_schema()))
     if dataclasses.is_dataclass(schema):
-        return json.dumps(_type_adapter(schema).json_schema())
+        return json.dumps(_closed(_type_adapter(schema).json_schema()))
     raise TypeError(f"json_schema must be text, dict, pydantic model or dataclass, got {schema!r}")
+
+
+def _closed(schema: Any) -> Any:
+    """The schema without fields that its class does not have; a model would write them for ever."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(part) for key, part in schema.items()}
+    if closed.get("type") == "object" and "properties" in closed:
+        closed.setdefault("additionalProperties", False)
+    return closed
 
 
 def parse_object(text: Any, kind: type | None) -> Any:

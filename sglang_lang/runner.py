@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +15,20 @@ from .backends.base import BaseBackend, HasBackend
 from .background import in_thread, spawn, together, wait_for, watch
 from .config import global_config
 from .executor import StreamExecutor
-from .function import SglFunction
 from .interpreter import ProgramState
 from .ir import GenOptions
 from .place import failure
 from .plan import MIN_SHARED_TEXT, constant_prompt
 from .progress import BatchProgress
+from .sgl_function import SglFunction
 from .tracer import trace_program
 
 MIN_AUTO_THREADS = 96
 AUTO_THREADS_PER_CPU = 16
 GENERATOR_CHUNK = 200
+VERBOSE = 2
+
+logger = logging.getLogger(__name__)
 
 
 def run_program(
@@ -211,6 +215,8 @@ def new_state(
         stream,
         num_api_spec_tokens=program.num_api_spec_tokens,
     )
+    if global_config.timeline is not None:
+        global_config.timeline.program(executor, program.name)
     return ProgramState(executor)
 
 
@@ -228,6 +234,8 @@ def _run_body(
         executor.cancel()
         raise
     executor.end()
+    if global_config.verbosity >= VERBOSE:
+        logger.info("%s: %s", program.name, state.text())
 
 
 def _run_quietly(

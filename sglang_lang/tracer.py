@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from .function import SglFunction
 from .graph import Assign, Fork, Join, Node, Operation, ProgramGraph, SglArgument, SglValue
 from .graph import generated_names as names_of
 from .ir import (
@@ -24,6 +23,7 @@ from .ir import (
     as_expression,
 )
 from .place import program_line
+from .sgl_function import SglFunction
 
 MAX_NODES = 10_000
 _MARK = re.compile("\x02([^\x02\x03]+)\x03")  # of an argument inside of an f-string

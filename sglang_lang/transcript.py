@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .backends.base import BaseBackend, Prompt
-from .ir import SglConstantText, SglExpr, SglMedia, SglRoleBegin, SglRoleEnd
+from .ir import SglExpr, SglMedia, SglRoleBegin, SglRoleEnd
+from .origins import Call, SglWritten
 
 
 class Mark(NamedTuple):
     """A place in the open turn."""
 
     content_length: int
-    num_added: int
+    history_length: int
 
 
 class Transcript:
@@ -34,7 +35,8 @@ class Transcript:
         self.role: str | None = None
         self.content = ""
         self.media: list[SglMedia] = []
-        self.added: list[SglExpr] = []  # text, turns and media, since the fork it began with
+        self.history: list[SglExpr] = []  # text, turns and media, in the order they came
+        self._forked_at = 0  # in the history
 
     def copy(self) -> Transcript:
         """The same so far, with nothing added to it yet."""
@@ -43,7 +45,13 @@ class Transcript:
         twin._first_turn, twin.role, twin.content = self._first_turn, self.role, self.content
         twin.messages, twin.media = list(self.messages), list(self.media)
         twin.shown = self.shown
+        twin.history, twin._forked_at = list(self.history), len(self.history)
         return twin
+
+    @property
+    def added(self) -> list[SglExpr]:
+        """What came since the fork that this transcript began with."""
+        return self.history[self._forked_at :]
 
     @property
     def is_chat(self) -> bool:
@@ -52,41 +60,57 @@ class Transcript:
     def begin(self, role: str) -> None:
         if self.role is not None:
             raise ValueError(f"a turn of {role!r} begins inside one of {self.role!r}")
-        self.added.append(SglRoleBegin(role))
+        self.history.append(SglRoleBegin(role))
         self._before += self.content if not self.is_chat else ""
         self.role, self.content, self._stale = role, "", True
 
     def end(self, role: str) -> None:
         if self.role != role:
             raise ValueError(f"a turn of {role!r} ends, but {self.role!r} is open")
-        self.added.append(SglRoleEnd(role))
+        self.history.append(SglRoleEnd(role))
         self.messages.append({"role": role, "content": self.content})
         self.role, self.content, self._stale = None, "", True
 
-    async def add(self, text: str) -> None:
-        """Append text to the open turn, or to the plain text outside of turns."""
+    @property
+    def last_call(self) -> Call | None:
+        """That wrote what was added last."""
+        last = self.history[-1] if self.history else None
+        return last.call if isinstance(last, SglWritten) else None
+
+    async def add(self, text: str, call: Call | None = None) -> None:
+        """Append text to the open turn, or to the plain text outside of turns.
+
+        Args:
+            text: what to append.
+            call: that the model wrote it in; None for the program's own text.
+        """
         if self.role is None and self.is_chat:  # plain text after turns: they are history now
             await self.render()
             self._before += self._opening
             self._opening, self._first_turn = "", len(self.messages)
-        self.added.append(SglConstantText(text))
+        if call is not None and call is self.last_call:  # a stream's next piece
+            text_so_far = self.history.pop()
+            assert isinstance(text_so_far, SglWritten)
+            self.history.append(SglWritten(text_so_far.value + text, call))
+        else:
+            self.history.append(SglWritten(text, call))
         self.content += text
         self._show()
 
     def show(self, media: SglMedia) -> None:
         """An image or a video at this place."""
-        self.added.append(media)
+        self.history.append(media)
         self.media.append(media)
 
     def mark(self) -> Mark:
         """The end of the open turn's content, for ``cut``."""
-        return Mark(len(self.content), len(self.added))
+        return Mark(len(self.content), len(self.history))
 
     def cut(self, start: Mark) -> str:
         """Take back the text that was added since."""
         text = self.content[start.content_length :]
         self.content = self.content[: start.content_length]
-        del self.added[start.num_added :]
+        del self.history[start.history_length :]
         self._show()
         return text
 
@@ -106,7 +130,7 @@ class Transcript:
     async def prompt(self) -> Prompt:
         """What a backend continues."""
         text = await self.render()
-        template = self._backend.chat_template
+        template = self._backend.chat_template if self.role is not None else None
         return Prompt(
             text,
             is_chat=self.is_chat,
@@ -114,5 +138,5 @@ class Transcript:
             role=self.role,
             content=self.content,
             media=list(self.media),
-            stops=template.stops if template is not None and self.role is not None else (),
+            stops=template.stops if template is not None else (),
         )

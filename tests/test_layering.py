@@ -65,10 +65,13 @@ PACKAGES = {
     "constrained": {"numpy", "llguidance"},
     "": {
         "httpx",
+        "httpx2",
         "openai",
         "anthropic",
         "litellm",
         "google",
+        "tiktoken",
+        "jsonschema",
         "jinja2",
         "pydantic",
         "rich",

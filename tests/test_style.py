@@ -37,12 +37,13 @@ BANNED_ATTRIBUTES = {
     ("yaml", "load"): "builds any object",
     ("np", "load"): "may read pickles",
 }
-ENVIRONMENT = {"SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"}
+ENVIRONMENT = {"CRUSOE_API_KEY", "SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"}
 PRINTING_ALLOWED = {  # what people see in a terminal
     "runtime/launch_server.py",
     "sglang_lang/cli.py",
     "sglang_lang/launch_server.py",
     "sglang_lang/progress.py",
+    "sglang_lang/show.py",
     "sglang_lang/terminal.py",
     "sglang_lang/graph.py",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from ..errors import BackendError
 from ..extras import needs
 from ..ir import GenOptions, SglMedia
 from .base import Completion, Prompt
+from .constraints import ANSWER, is_closed
 from .hosted import (
     MAX_CONCURRENCY,
     MAX_RETRIES,
@@ -27,7 +29,11 @@ with needs("anthropic"):
 
 
 class Anthropic(HostedBackend):
-    """A model of Anthropic's API; a constraint is validated, and asked for again if it fails.
+    """A model of Anthropic's API, held to JSON schemas, choices and the dtypes int, float and bool.
+
+    A closed schema goes as output_config, another one as the input of a tool that must be called.
+    A regex, and anything that goes on an assistant's turn already begun, is validated and asked
+    for again if it fails.
 
     Args:
         model_name: as the API calls it.
@@ -61,19 +67,23 @@ class Anthropic(HostedBackend):
         if self._client.api_key is None and self._client.auth_token is None:
             raise BackendError("no client: set ANTHROPIC_API_KEY, or pass api_key=")
 
+    def enforces(self, prompt: Prompt, schema: dict[str, Any]) -> bool:
+        is_begun = prompt.role == "assistant" and bool(prompt.content)
+        is_object = schema.get("type") == "object"
+        return super().enforces(prompt, schema) and is_object and not is_begun
+
     def shutdown(self) -> None:
         wait_for(self._client.close())
 
     async def _complete(
         self, prompt: Prompt, options: GenOptions, schema: dict[str, Any] | None
     ) -> list[Completion]:
-        request = _request(self.model_name, prompt, options)
+        request = _request(self.model_name, prompt, options) | _constraint(schema)
         answers = []
         for _ in range(options.n or 1):  # the API has no n
             with _errors_told():
                 message = await self._client.messages.create(**request)
-            text = "".join(block.text for block in message.content if block.type == "text")
-            answers.append(Completion(text, _meta(message)))
+            answers.append(Completion(_text(message), _meta(message)))
         return answers
 
     async def _stream(self, prompt: Prompt, options: GenOptions) -> AsyncIterator[Completion]:
@@ -121,6 +131,23 @@ def _request(model_name: str, prompt: Prompt, options: GenOptions) -> dict[str, 
     return request
 
 
+def _constraint(schema: dict[str, Any] | None) -> dict[str, Any]:
+    if schema is None:
+        return {}
+    if is_closed(schema):
+        return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    tool = {"name": ANSWER, "description": "Takes the answer.", "input_schema": schema}
+    return {"tools": [tool], "tool_choice": {"type": "tool", "name": ANSWER}}
+
+
+def _text(message: Any) -> str:
+    """What is said, or handed to the tool that takes the answer."""
+    for block in message.content:
+        if block.type == "tool_use":
+            return json.dumps(block.input)
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
 def _with_media(turns: list[dict[str, Any]], media: list[SglMedia]) -> list[dict[str, Any]]:
     """Images become parts of the last user turn."""
     if not media:
@@ -143,4 +170,5 @@ def _meta(message: Any) -> dict[str, Any]:
     cached = getattr(usage, "cache_read_input_tokens", None) or 0
     # Tokens read from the cache are not in input_tokens.
     counts = token_counts(usage.input_tokens + cached, usage.output_tokens, cached)
-    return {"id": message.id, "finish_reason": {"type": message.stop_reason}, **counts}
+    reason = "length" if message.stop_reason == "max_tokens" else message.stop_reason
+    return {"id": message.id, "finish_reason": {"type": reason}, **counts}

@@ -101,6 +101,10 @@ class BaseBackend(ABC):
     async def warm(self, prompt: Prompt) -> None:  # noqa: B027  (a backend without a cache)
         """Compute the prompt ahead of the requests that will share it, where that is of use."""
 
+    async def length_of_tokens(self, text: str, count: int, add_special_tokens: bool) -> int:
+        """Characters of a text's first ``count`` tokens; 0 where there is no tokenizer."""
+        return 0
+
     async def count_tokens(self, text: str) -> int | None:
         """Of a text; None where the backend has no tokenizer."""
         return None

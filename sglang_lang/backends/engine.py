@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import cached_property
 from typing import Any
 
+from ..chat_template import ChatTemplate, fallback_template
 from ..extras import needs
 from .native import NativeBackend
 
@@ -19,16 +21,30 @@ class Engine(RuntimeEngine):
         server_args: the flags of the server by name, such as ``model_path`` and ``dtype``.
     """
 
+    @cached_property
+    def _backend(self) -> EngineBackend:
+        return EngineBackend(self)
+
     def as_backend(self) -> EngineBackend:
         """This engine as programs see it."""
-        return EngineBackend(self)
+        return self._backend
 
 
 class EngineBackend(NativeBackend):
-    """Programs run on an engine of this process."""
+    """Programs run on an engine of this process.
 
-    def __init__(self, engine: RuntimeEngine) -> None:
+    Args:
+        engine: it.
+        chat_template_name: a template of the registry instead of the model's own.
+    """
+
+    def __init__(self, engine: RuntimeEngine, chat_template_name: str | None = None) -> None:
         self.engine = engine
+        self._template = fallback_template(engine.model_info(), "the engine", chat_template_name)
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        return self._template
 
     @property
     def model_name(self) -> str:
@@ -47,6 +63,11 @@ class EngineBackend(NativeBackend):
 
     async def _render(self, request: dict[str, Any]) -> str:
         return self.engine.render_chat(**{"add_generation_prompt": False, **request})
+
+    async def length_of_tokens(self, text: str, count: int, add_special_tokens: bool) -> int:
+        tokenizer = self.engine.get_tokenizer()
+        rest = tokenizer.encode(text, add_special_tokens)[count:]
+        return len(text) - len(tokenizer.decode(rest, False))
 
     async def count_tokens(self, text: str) -> int:
         return len(self.engine.get_tokenizer().encode(text, False))

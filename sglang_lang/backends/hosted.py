@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
+import warnings
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from ..chat_template import ChatTemplate, get_chat_template
+from ..chat_template import ChatTemplate, assumed_template, get_chat_template
 from ..choices import ChoicesDecision, ChoicesSamplingMethod
 from ..errors import BackendError
 from ..ir import GenOptions
 from .base import BaseBackend, Completion, Prompt
+from .constraints import (
+    OBJECT_TOKENS,
+    for_schema,
+    is_constrained,
+    obeys,
+    out_of_object,
+    plain,
+    schema_of,
+    schema_of_choices,
+)
 
 MAX_CONCURRENCY = 64  # requests of one backend at one time
 MAX_RETRIES = 4  # of a request, by the vendor's client: connection errors, 429 and 5xx
 MAX_TRIES = 3  # answers to a constraint that the API cannot enforce
 TIMEOUT_SECONDS = 600.0
-# A value in an object, since the APIs only take schemas of objects.
-ANSWER = "answer"
-OBJECT_TOKENS = 32  # more than that object takes around the value
-_JSON_TYPES = {int: "integer", float: "number", bool: "boolean"}
+# What APIs answer to a field that they do not know or do not take from this model.
+_REFUSALS = (400, 404, 422)
+_CUT_OFF = ("length", "max_tokens")
 _NEUTRAL: Mapping[str, Any] = {"min_p": 0.0, "top_k": None, "repetition_penalty": 1.0}
 
 
@@ -39,8 +47,8 @@ class HostedBackend(BaseBackend):
 
     # Options of ``gen`` that the API has no counterpart of.
     unsupported: tuple[str, ...] = ()
-    # Whether ``_complete`` can hold the model to a JSON schema.
-    enforces_schemas = False
+    # Whether the API takes JSON schemas, for all that this class knows.
+    takes_schemas = True
 
     def __init__(
         self,
@@ -51,19 +59,26 @@ class HostedBackend(BaseBackend):
         max_concurrency: int = MAX_CONCURRENCY,
     ) -> None:
         self._model_name = model_name
-        self._template = get_chat_template(chat_template or "default")
+        # A chat API renders the turns itself, so this is for ``state.text()`` only.
+        known = chat_template or ("default" if is_chat_model else None)
+        self._template = get_chat_template(known) if known else None
         self._slots = asyncio.Semaphore(max_concurrency)
+        self._refuses_schemas = False  # this model, as the API has told
         self.is_chat_model = is_chat_model
 
     @abstractmethod
     async def _complete(
         self, prompt: Prompt, options: GenOptions, schema: dict[str, Any] | None
     ) -> list[Completion]:
-        """One request; ``schema`` only where ``enforces_schemas``."""
+        """One request; ``schema`` only where ``enforces`` says so."""
 
     @abstractmethod
     def _stream(self, prompt: Prompt, options: GenOptions) -> AsyncIterator[Completion]:
         """One streaming request; each completion holds the text that is new."""
+
+    def enforces(self, prompt: Prompt, schema: dict[str, Any]) -> bool:
+        """Whether ``_complete`` can hold the model to this schema after this prompt."""
+        return self.takes_schemas and not self._refuses_schemas
 
     @property
     def model_name(self) -> str:
@@ -71,31 +86,45 @@ class HostedBackend(BaseBackend):
 
     @property
     def chat_template(self) -> ChatTemplate:
+        if self._template is None:
+            self._template = assumed_template(self.model_name, f"the API of {self.model_name}")
         return self._template
 
     async def render_chat(
         self, messages: Sequence[Mapping[str, Any]], open_role: str | None
     ) -> str:
-        return self._template.render(messages, open_role)
+        return self.chat_template.render(messages, open_role)
 
     async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
         self._check(options)
         async with self._slots:
-            schema = _schema(options) if self.enforces_schemas else None
-            if schema is not None:
-                answers = await self._complete(prompt, _for_schema(options), schema)
-                if options.dtype is not None:
-                    answers = [_unwrap(answer) for answer in answers]
-                return answers
-            if options.regex is None and options.json_schema is None:
+            if not is_constrained(options):
                 return await self._complete(prompt, options, None)
-            return await self._until_valid(prompt, options)
+            schema = schema_of(options)
+            if schema is None or not self.enforces(prompt, schema):
+                return await self._until_valid(prompt, options, None)
+            try:
+                return await self._until_valid(prompt, options, schema)
+            except BackendError as error:
+                if error.status not in _REFUSALS:
+                    raise
+                answers = await self._until_valid(prompt, options, None)
+                self._gives_up_schemas(error)  # it was the schema: without one there is an answer
+                return answers
+
+    def _gives_up_schemas(self, error: BackendError) -> None:
+        self._refuses_schemas = True
+        warnings.warn(
+            f"{self.model_name} takes no schema ({error}); its answers are validated, and asked "
+            f"for again up to {MAX_TRIES} times",
+            stacklevel=2,
+        )
 
     async def generate_stream(
         self, prompt: Prompt, options: GenOptions
     ) -> AsyncIterator[Completion]:
         self._check(options)
-        if options.regex is not None or options.json_schema is not None:
+        if is_constrained(options):
             # Only a whole answer can be validated, so it comes in one piece.
             yield (await self.generate(prompt, options))[0]
             return
@@ -116,32 +145,58 @@ class HostedBackend(BaseBackend):
     ) -> ChoicesDecision:
         """The choice that the model takes; hosted APIs do not score text, so ``method`` has no say.
 
-        Where the API takes a schema the choice is enforced; otherwise the answer must begin with
-        one of the choices, or it is asked again.
+        By a schema where the API takes one, else as ``_select_otherwise`` can.
         """
+        schema = schema_of_choices(choices)
+        if not self.enforces(prompt, schema):
+            return await self._select_otherwise(prompt, choices, temperature)
         options = GenOptions(temperature=temperature, max_tokens=_enough_tokens(choices))
-        if self.enforces_schemas:
-            schema = _wrap({"type": "string", "enum": list(choices)})
+        try:
             async with self._slots:
-                answer = _unwrap((await self._complete(prompt, options, schema))[0])
-            if answer.text not in choices:
-                raise BackendError(f"{self.model_name} chose {answer.text!r} of {list(choices)}")
-            return ChoicesDecision(answer.text, answer.meta_info)
+                answer = out_of_object((await self._complete(prompt, options, schema))[0])
+        except BackendError as error:
+            if error.status not in _REFUSALS:
+                raise
+            decision = await self._select_otherwise(prompt, choices, temperature)
+            self._gives_up_schemas(error)
+            return decision
+        if answer.text not in choices:
+            raise BackendError(f"{self.model_name} chose {answer.text!r} of {list(choices)}")
+        return ChoicesDecision(answer.text, answer.meta_info)
+
+    async def _select_otherwise(
+        self, prompt: Prompt, choices: Sequence[str], temperature: float
+    ) -> ChoicesDecision:
+        """The choice that the model's own text begins with; asked for again if there is none."""
         longest_first = sorted(choices, key=len, reverse=True)
-        pattern = r"\s*(?:" + "|".join(map(re.escape, longest_first)) + r")[\s\S]*"
-        answer = (await self.generate(prompt, replace(options, regex=pattern)))[0]
+        options = GenOptions(
+            temperature=temperature,
+            max_tokens=_enough_tokens(choices),
+            regex=r"\s*(?:" + "|".join(map(re.escape, longest_first)) + r")[\s\S]*",
+        )
+        answer = (await self.generate(prompt, options))[0]
         text = answer.text.lstrip()
         chosen = next(c for c in longest_first if answer.text.startswith(c) or text.startswith(c))
         return ChoicesDecision(chosen, answer.meta_info)
 
-    async def _until_valid(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
-        """Ask until every answer obeys the constraint, which the API does not know of."""
+    async def _until_valid(
+        self, prompt: Prompt, options: GenOptions, schema: dict[str, Any] | None
+    ) -> list[Completion]:
+        """Ask until every answer obeys; with a schema the API should see to that at once."""
+        asked = plain(options) if schema is None else for_schema(options)
+        typed = schema is not None and options.dtype is not None
         calls: list[Completion] = []
-        for _ in range(MAX_TRIES):
-            answers = await self._complete(prompt, _plain(options), None)
+        for tries in range(1, MAX_TRIES + 1):
+            answers = await self._complete(prompt, asked, schema)
             calls += answers
-            if all(_obeys(answer.text, options) for answer in answers):
-                _sum_counts(calls, into=answers[0])
+            if schema is not None and any(map(_is_cut_off, answers)):
+                return answers
+            if typed:
+                answers = [out_of_object(answer) for answer in answers]
+            if typed or all(obeys(answer.text, options) for answer in answers):
+                sum_counts([call.meta_info for call in calls], answers[0].meta_info)
+                by = "validation" if schema is None else "schema"
+                answers[0].meta_info["constraint"] = {"by": by, "tries": tries}
                 return answers
         constraint = options.regex or options.json_schema
         raise BackendError(
@@ -179,62 +234,17 @@ def token_counts(
     }
 
 
-def _plain(options: GenOptions) -> GenOptions:
-    return replace(options, regex=None, json_schema=None, dtype=None)
+def sum_counts(metas: Sequence[Mapping[str, Any]], into: dict[str, Any]) -> None:
+    """What several calls cost, as the meta_info of one."""
+    totals = dict.fromkeys(("calls", "prompt_tokens", "completion_tokens", "cached_tokens"), 0)
+    for meta in metas:
+        for name in totals:
+            totals[name] += meta.get(name, 1 if name == "calls" else 0)
+    into.update(totals)
 
 
-def _for_schema(options: GenOptions) -> GenOptions:
-    """A stop would cut the object; around a typed value it takes some more tokens."""
-    max_tokens = options.max_tokens
-    if options.dtype is not None and max_tokens is not None:
-        max_tokens += OBJECT_TOKENS
-    return replace(_plain(options), stop=None, max_tokens=max_tokens)
-
-
-def _schema(options: GenOptions) -> dict[str, Any] | None:
-    """What to hold the model to; None where a schema cannot say it."""
-    if options.json_schema is not None:
-        schema: dict[str, Any] = json.loads(options.json_schema)
-        return schema
-    if options.dtype in _JSON_TYPES:
-        return _wrap({"type": _JSON_TYPES[options.dtype]})
-    return None
-
-
-def _wrap(schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {ANSWER: schema},
-        "required": [ANSWER],
-        "additionalProperties": False,
-    }
-
-
-def _unwrap(answer: Completion) -> Completion:
-    """The value inside the object, spelled as Python spells it."""
-    try:
-        return Completion(str(json.loads(answer.text)[ANSWER]), answer.meta_info)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackendError(f"not the object that was asked for: {answer.text!r}") from error
-
-
-def _obeys(text: str, options: GenOptions) -> bool:
-    if options.regex is not None:
-        return re.fullmatch(options.regex, text) is not None
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _sum_counts(calls: Sequence[Completion], into: Completion) -> None:
-    totals: dict[str, int] = {}
-    for call in calls:
-        for name in ("calls", "prompt_tokens", "completion_tokens", "cached_tokens"):
-            value = call.meta_info.get(name, 1 if name == "calls" else 0)
-            totals[name] = totals.get(name, 0) + value
-    into.meta_info.update(totals)
+def _is_cut_off(answer: Completion) -> bool:
+    return answer.meta_info.get("finish_reason", {}).get("type") in _CUT_OFF
 
 
 def _enough_tokens(choices: Sequence[str]) -> int:

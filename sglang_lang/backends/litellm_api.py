@@ -15,10 +15,13 @@ from .openai_format import chat_request, completions_of, piece_of
 
 with needs("litellm"):
     import litellm
+    import openai
 
 
 class LiteLLM(HostedBackend):
-    """A chat model by litellm; a constraint is validated, and asked for again if it fails.
+    """A chat model by litellm, held to JSON schemas and choices where litellm knows that it can be.
+
+    Other constraints are validated, and asked for again if they fail.
 
     Args:
         model_name: provider and model, as litellm names them.
@@ -27,6 +30,9 @@ class LiteLLM(HostedBackend):
         max_retries: of a request, by litellm.
         request_args: of every ``litellm.acompletion``: ``api_key`` (else the provider's own
             variable), ``api_base``, ``timeout``, ...
+
+    Raises:
+        BackendError: the provider's key is missing; the message names its variable.
     """
 
     unsupported = (
@@ -44,6 +50,11 @@ class LiteLLM(HostedBackend):
         **request_args: Any,
     ) -> None:
         super().__init__(model_name, chat_template=chat_template, max_concurrency=max_concurrency)
+        if "api_key" not in request_args and "api_base" not in request_args:
+            missing = litellm.validate_environment(model_name)["missing_keys"]
+            if missing:
+                raise BackendError(f"no client: set {' and '.join(missing)}, or pass api_key=")
+        self.takes_schemas = litellm.supports_response_schema(model_name)
         self._fixed = {
             "model": model_name,
             "num_retries": max_retries,
@@ -78,7 +89,7 @@ def _errors_told() -> Iterator[None]:
     """litellm's errors, which are all of the openai package's kinds, as BackendError."""
     try:
         yield
-    except litellm.exceptions.APIError as error:
+    except (litellm.exceptions.APIError, openai.APIStatusError) as error:
         raise BackendError(f"the API refused: {error}", status=error.status_code) from error
-    except litellm.exceptions.OpenAIError as error:
+    except openai.OpenAIError as error:
         raise BackendError(f"the API failed: {error}") from error

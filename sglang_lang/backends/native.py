@@ -8,6 +8,7 @@ from typing import Any
 
 from ..background import together
 from ..choices import ChoiceScores, ChoicesDecision, ChoicesSamplingMethod, decide
+from ..config import global_config
 from ..errors import BackendError
 from ..ir import GenOptions
 from .base import BaseBackend, Completion, Prompt, Request
@@ -51,6 +52,10 @@ def sampling_params(prompt: Prompt, options: GenOptions) -> dict[str, Any]:
     }
     if stops := [*options.stops(), *prompt.stops]:
         params["stop"] = stops
+    if not global_config.skip_special_tokens_in_output:
+        params["skip_special_tokens"] = False
+    if not global_config.spaces_between_special_tokens_in_out:
+        params["spaces_between_special_tokens"] = False
     if options.logit_bias:
         params["logit_bias"] = {str(i): bias for i, bias in options.logit_bias.items()}
     return params

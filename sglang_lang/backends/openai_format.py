@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import BackendError
 from ..ir import GenOptions, SglMedia
 from .base import Completion, Prompt
+from .constraints import is_closed
 from .hosted import chat_messages, token_counts
 from .media import data_url
 
@@ -37,7 +38,7 @@ def chat_request(
         request |= {"logprobs": True, "top_logprobs": options.top_logprobs_num or 0}
     if schema is not None:
         # Strict where the API can be: it wants every object closed and every property named.
-        named = {"name": "answer", "schema": schema, "strict": _is_closed(schema)}
+        named = {"name": "answer", "schema": schema, "strict": is_closed(schema)}
         request["response_format"] = {"type": "json_schema", "json_schema": named}
     return request
 
@@ -75,18 +76,6 @@ def piece_of(chunk: Any, meta: dict[str, Any]) -> Completion:
         meta |= _ending(choice)
     text = choice.delta.content if hasattr(choice, "delta") else choice.text
     return Completion(text or "", meta)
-
-
-def _is_closed(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return all(map(_is_closed, schema))
-    if not isinstance(schema, dict):
-        return True
-    if schema.get("type") == "object":
-        required, properties = schema.get("required", ()), schema.get("properties", {})
-        if schema.get("additionalProperties") is not False or set(required) != set(properties):
-            return False
-    return all(map(_is_closed, schema.values()))
 
 
 def _with_media(messages: list[dict[str, Any]], media: list[SglMedia]) -> list[dict[str, Any]]:

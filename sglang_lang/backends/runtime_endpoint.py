@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
 from ..background import wait_for
-from ..chat_template import ChatTemplate, get_chat_template, guess_chat_template
+from ..chat_template import ChatTemplate, fallback_template
 from ..errors import BackendError
 from .native import NativeBackend
 
@@ -41,27 +40,16 @@ class RuntimeEndpoint(NativeBackend):
         chat_template_name: str | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            headers=self.headers,
             verify=True if verify is None else verify,
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
         )
         self.model_info: dict[str, Any] = wait_for(self._json("GET", "/get_model_info"))
-        self._template = self._fallback_template(chat_template_name)
-
-    def _fallback_template(self, name: str | None) -> ChatTemplate | None:
-        if name is not None:
-            return get_chat_template(name)
-        if self.model_info.get("has_chat_template", False):
-            return None
-        template = guess_chat_template(str(self.model_info.get("model_path", "")))
-        warnings.warn(
-            f"{self.base_url} does not tell its chat template; using {template.name!r}",
-            stacklevel=3,
-        )
-        return template
+        self._template = fallback_template(self.model_info, self.base_url, chat_template_name)
 
     @property
     def model_name(self) -> str:
@@ -71,24 +59,22 @@ class RuntimeEndpoint(NativeBackend):
     def chat_template(self) -> ChatTemplate | None:
         return self._template
 
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The answer of a route of the server."""
+        return await self._json("POST", path, body)
+
     async def _generate(self, request: dict[str, Any]) -> Any:
-        return await self._json("POST", "/generate", request)
+        return await self.post("/generate", request)
 
     async def _stream(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Each response holds the whole text so far."""
         body = {**request, "stream": True}
         try:
             async with self._client.stream("POST", "/generate", json=body) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise _refusal(response)
-                async for line in response.aiter_lines():
-                    if line == "data: [DONE]":
-                        return
-                    if line.startswith("data: "):
-                        yield _event(json.loads(line[6:]))
+                async for answer in events_of(response):
+                    yield answer
         except httpx.TransportError as error:
             raise BackendError(f"{self.base_url} broke off: {error!r}") from error
-        raise BackendError(f"{self.base_url} ended a stream before its end")
 
     async def _score_choices(self, request: dict[str, Any]) -> dict[str, Any]:
         scored: dict[str, Any] = await self._json("POST", "/score_choices", request)
@@ -96,6 +82,12 @@ class RuntimeEndpoint(NativeBackend):
 
     async def _render(self, request: dict[str, Any]) -> str:
         return str((await self._json("POST", "/render_chat", request))["text"])
+
+    async def length_of_tokens(self, text: str, count: int, add_special_tokens: bool) -> int:
+        body = {"prompt": text, "add_special_tokens": add_special_tokens}
+        tokens = (await self._json("POST", "/tokenize", body))["tokens"][count:]
+        rest = {"tokens": tokens, "skip_special_tokens": False}
+        return len(text) - len((await self._json("POST", "/detokenize", rest))["text"])
 
     async def count_tokens(self, text: str) -> int:
         body = {"prompt": text, "add_special_tokens": False}
@@ -122,6 +114,19 @@ class RuntimeEndpoint(NativeBackend):
         if response.status_code != 200:
             raise _refusal(response)
         return response
+
+
+async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The answers of a streaming /generate; BackendError if it refuses or breaks off."""
+    if response.status_code != 200:
+        await response.aread()
+        raise _refusal(response)
+    async for line in response.aiter_lines():
+        if line == "data: [DONE]":
+            return
+        if line.startswith("data: "):
+            yield _event(json.loads(line[6:]))
+    raise BackendError(f"{response.request.url} ended a stream before its end")
 
 
 def _event(data: dict[str, Any]) -> dict[str, Any]:

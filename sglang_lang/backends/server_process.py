@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import weakref
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
 import httpx
 
+from ..background import wait_for
 from ..errors import BackendError
-from .runtime_endpoint import RuntimeEndpoint
+from .base import Prompt
+from .runtime_endpoint import RuntimeEndpoint, events_of
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
 LOG_TAIL = 2000  # characters of the server's log in an error
 
 
-class Runtime(RuntimeEndpoint):
-    """Starts a server and is an endpoint of it; ``shutdown`` (or a ``with`` block) stops it.
+class Runtime:
+    """Starts a server, and is a backend by its endpoint.
+
+    ``shutdown``, or the end of a ``with`` block, stops it.
 
     Args:
         log_level: of the server.
@@ -58,7 +65,7 @@ class Runtime(RuntimeEndpoint):
         self._stop = weakref.finalize(self, _end, self._process, self._log)
         try:
             self._wait_ready(launch_timeout)
-            super().__init__(
+            self.endpoint = RuntimeEndpoint(
                 self.url, server_args.get("api_key"), chat_template_name=chat_template_name
             )
         except BaseException:
@@ -78,8 +85,67 @@ class Runtime(RuntimeEndpoint):
 
     def shutdown(self) -> None:
         """Stop the server; requests that are running are lost."""
-        super().shutdown()
+        self.endpoint.shutdown()
         self._stop()
+
+    def as_backend(self) -> RuntimeEndpoint:
+        return self.endpoint
+
+    @property
+    def base_url(self) -> str:
+        return self.url
+
+    # ------------------------------------------------------------------ without a program
+
+    def generate(
+        self,
+        prompt: str | list[str],
+        sampling_params: Mapping[str, Any] | None = None,
+        return_logprob: bool = False,
+        logprob_start_len: int | None = None,
+        top_logprobs_num: int | None = None,
+        lora_path: Any = None,
+    ) -> str:
+        """The answer of /generate to one prompt or several, as JSON text."""
+        request = {
+            "text": prompt,
+            "sampling_params": sampling_params,
+            "return_logprob": return_logprob,
+            "logprob_start_len": logprob_start_len,
+            "top_logprobs_num": top_logprobs_num,
+            "lora_path": lora_path,
+        }
+        return json.dumps(wait_for(self.endpoint.post("/generate", request)))
+
+    async def async_generate(
+        self, prompt: str, sampling_params: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[str]:
+        """The continuation of a prompt, in pieces as they come."""
+        told = 0
+        body = {"text": prompt, "sampling_params": sampling_params, "stream": True}
+        async with httpx.AsyncClient(headers=self.endpoint.headers, timeout=None) as client:
+            async with client.stream("POST", f"{self.url}/generate", json=body) as response:
+                async for answer in events_of(response):
+                    yield answer["text"][told:]
+                    told = len(answer["text"])
+
+    add_request = async_generate
+
+    def cache_prefix(self, prefix: str) -> None:
+        """Compute a text ahead of the requests that will begin with it."""
+        wait_for(self.endpoint.warm(Prompt(prefix)))
+
+    def flush_cache(self) -> None:
+        """Forget cached KV."""
+        self.endpoint.flush_cache()
+
+    def get_tokenizer(self) -> RemoteTokenizer:
+        """The server's tokenizer."""
+        return RemoteTokenizer(self.endpoint)
+
+    async def get_server_info(self) -> dict[str, Any]:
+        """The server's arguments and state."""
+        return await asyncio.to_thread(self.endpoint.get_server_info)
 
     def _wait_ready(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -99,6 +165,26 @@ class Runtime(RuntimeEndpoint):
     def _said(self) -> str:
         self._log.seek(0)
         return self._log.read()[-LOG_TAIL:].strip()
+
+
+class RemoteTokenizer:
+    """The tokenizer of a runtime elsewhere.
+
+    Args:
+        endpoint: of the runtime.
+    """
+
+    def __init__(self, endpoint: RuntimeEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        body = {"prompt": text, "add_special_tokens": add_special_tokens}
+        ids: list[int] = wait_for(self._endpoint.post("/tokenize", body))["tokens"]
+        return ids
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        body = {"tokens": list(token_ids), "skip_special_tokens": skip_special_tokens}
+        return str(wait_for(self._endpoint.post("/detokenize", body))["text"])
 
 
 def _end(process: subprocess.Popen[bytes], log: IO[str]) -> None:

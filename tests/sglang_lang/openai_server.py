@@ -1,4 +1,4 @@
-"""A server that speaks the OpenAI (and Anthropic) API over real HTTP and answers from a script."""
+"""A server that speaks the APIs of OpenAI, Anthropic and Google over HTTP, from a script."""
 
 from __future__ import annotations
 
@@ -42,13 +42,17 @@ class OpenAIServer:
 def prompt_of(body: dict[str, Any]) -> str:
     if "prompt" in body:
         return str(body["prompt"])
+    if "contents" in body:
+        return "".join(part["text"] for turn in body["contents"] for part in turn["parts"])
     return "".join(f"[{m['role']}]{m['content']}" for m in body["messages"])
 
 
 def generate(text: str, body: dict[str, Any]) -> tuple[list[str], str]:
     """The tokens of ``text`` up to a stop or max_tokens, and the finish reason."""
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or 16
-    stops = body.get("stop") or body.get("stop_sequences") or []
+    config = body.get("generationConfig", body)
+    names = ("max_completion_tokens", "max_tokens", "maxOutputTokens")
+    limit = next((config[name] for name in names if config.get(name)), 16)
+    stops = body.get("stop") or body.get("stop_sequences") or config.get("stopSequences") or []
     stops = [stops] if isinstance(stops, str) else stops
     tokens = TOKEN.findall(text)
     reason = "stop" if len(tokens) <= limit else "length"
@@ -91,7 +95,17 @@ class Handler(BaseHTTPRequestHandler):
             "total_tokens": 0,
         }
         if self.path.endswith("/messages"):
-            self.send(200, anthropic_message("".join(tokens), reason, counts))
+            self.send(200, anthropic_message(body, "".join(tokens), reason, counts))
+        elif "streamGenerateContent" in self.path:
+            self.begin_stream()
+            for token in tokens[: reply.cut_after]:
+                self.event(json.dumps(gemini_answer(token, None, counts)))
+            if reply.cut_after is None:
+                self.event(json.dumps(gemini_answer("", reason, counts)))
+                self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = True
+        elif "generateContent" in self.path:
+            self.send(200, gemini_answer("".join(tokens), reason, counts))
         elif body.get("stream"):
             self.stream(body, tokens, reason, counts, reply.cut_after)
         else:
@@ -115,10 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         counts: dict[str, int],
         cut_after: int | None,
     ) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        self.begin_stream()
         for token in tokens[:cut_after]:
             self.event(json.dumps(envelope(body, [part(body, token, None)], None)))
         if cut_after is None:
@@ -127,6 +138,12 @@ class Handler(BaseHTTPRequestHandler):
             self.event("[DONE]")
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = True
+
+    def begin_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
 
     def event(self, data: str) -> None:
         line = f"data: {data}\n\n".encode()
@@ -153,13 +170,19 @@ def part(body: dict[str, Any], text: str, reason: str | None) -> dict[str, Any]:
     return {"index": 0, "finish_reason": reason, "logprobs": None, **said}
 
 
-def anthropic_message(text: str, reason: str, counts: dict[str, int]) -> dict[str, Any]:
+def anthropic_message(
+    body: dict[str, Any], text: str, reason: str, counts: dict[str, int]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"type": "text", "text": text}
+    if "tool_choice" in body:
+        name = body["tool_choice"]["name"]
+        content = {"type": "tool_use", "id": "t", "name": name, "input": json.loads(text)}
     return {
         "id": "scripted-1",
         "type": "message",
         "role": "assistant",
         "model": "scripted",
-        "content": [{"type": "text", "text": text}],
+        "content": [content],
         "stop_reason": "max_tokens" if reason == "length" else "end_turn",
         "stop_sequence": None,
         "usage": {
@@ -167,6 +190,17 @@ def anthropic_message(text: str, reason: str, counts: dict[str, int]) -> dict[st
             "output_tokens": counts["completion_tokens"],
         },
     }
+
+
+def gemini_answer(text: str, reason: str | None, counts: dict[str, int]) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
+    if reason is not None:
+        candidate["finishReason"] = {"stop": "STOP", "length": "MAX_TOKENS"}[reason]
+    usage = {
+        "promptTokenCount": counts["prompt_tokens"],
+        "candidatesTokenCount": counts["completion_tokens"],
+    }
+    return {"candidates": [candidate], "usageMetadata": usage, "responseId": "scripted-1"}
 
 
 @contextmanager

@@ -93,12 +93,12 @@ def test_run_starts_no_engine_for_a_program_that_brings_its_own(
     assert capsys.readouterr().out == "['one', 'two']\n"
 
 
-def test_trace_prints_the_programs_of_a_file_and_runs_none(
+def test_graph_prints_the_programs_of_a_file_and_runs_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    assert cli.main(["run", str(program), "--trace"]) == 0
+    assert cli.main(["run", str(program), "--graph"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("joke:\n")
     assert "Q: a joke. A:" in out

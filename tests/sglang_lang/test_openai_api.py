@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import tiktoken
 
 import sglang_lang as sgl
 from sglang_lang.backends.media import data_url
 from sglang_lang.backends.openai_api import OpenAI
 from sglang_lang.ir import SglMedia
 
-from .openai_server import OpenAIServer, Reply, Script, openai_server
+from .openai_server import OpenAIServer, Reply, Script, openai_server, prompt_of
 
 Connect = Callable[..., tuple[OpenAI, OpenAIServer]]
 
@@ -80,7 +81,9 @@ def test_a_completion_model_gets_the_text(connect: Connect) -> None:
 
 @pytest.mark.parametrize("is_chat_model", [True, False])
 def test_streams_come_in_pieces_and_end_with_usage(connect: Connect, is_chat_model: bool) -> None:
-    backend, server = connect(lambda body: "one two three", is_chat_model=is_chat_model)
+    backend, server = connect(
+        lambda body: "one two three", is_chat_model=is_chat_model, chat_template="default"
+    )
     state = chat.run(backend=backend, stream=True)
     assert "".join(state.text_iter("x")) == "one two three"
     state.sync()
@@ -141,16 +144,124 @@ def test_a_regex_is_asked_for_again_and_then_given_up(connect: Connect) -> None:
         chat.run(regex="yes|no", backend=backend)
 
 
-def test_a_completion_model_selects_by_what_it_writes(connect: Connect) -> None:
+LETTERS = tiktoken.Encoding(
+    "letters",
+    pat_str=r"[\s\S]",
+    mergeable_ranks={bytes([i]): i for i in range(256)},
+    special_tokens={"<|endoftext|>": 256},
+)
+
+
+@sgl.function
+def pick(s: sgl.ProgramState, choices: list[str]) -> None:
+    s += "pick: " + sgl.select("c", choices)
+
+
+def likes(wanted: str) -> Script:
+    """A model that would write ``wanted``, as far as logit_bias lets it."""
+
+    def answer(body: dict[str, Any]) -> str:
+        written = prompt_of(body).partition("pick: ")[2]
+        left = wanted.removeprefix(written)
+        allowed = {chr(int(i)) for i in body["logit_bias"] if int(i) < 256}
+        assert set(body["logit_bias"].values()) == {100} and body["max_tokens"] == 1
+        if not left and "256" in body["logit_bias"]:
+            return ""
+        return left[0] if left[:1] in allowed else min(allowed)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("choices", "chosen", "calls"),
+    [
+        (["red", "blue", "black"], "black", 2),  # b or r; l; u or a
+        (["red", "red wine"], "red", 1),  # to end or to go on
+        (["red", "red wine"], "red wine", 1),
+        (["only"], "only", 0),
+    ],
+)
+def test_a_completion_model_selects_token_by_token(
+    connect: Connect, choices: list[str], chosen: str, calls: int
+) -> None:
+    backend, server = connect(likes(chosen), is_chat_model=False, encoding=LETTERS)
+    state = pick.run(choices, backend=backend)
+    assert (state["c"], state.text()) == (chosen, f"pick: {chosen}")
+    assert (state.usage.calls, len(server.requests)) == (calls, calls)
+
+
+def test_a_select_without_the_tokenizer_says_what_to_do(connect: Connect) -> None:
+    backend, server = connect(lambda body: "x", is_chat_model=False)
+    with pytest.raises(sgl.ProgramError, match="logit_bias and needs its tokenizer.*encoding="):
+        pick.run(["a", "b"], backend=backend)
+    assert server.requests == []
+
+
+def test_a_text_that_logit_bias_did_not_hold_is_an_error(connect: Connect) -> None:
+    backend, _ = connect(lambda body: "x", is_chat_model=False, encoding=LETTERS)
+    with pytest.raises(sgl.ProgramError, match="held to .'b', 'r'., but wrote 'x'"):
+        pick.run(["red", "blue"], backend=backend)
+
+
+def without_schemas(answer: Script) -> Script:
+    return lambda body: Reply(status=400) if "response_format" in body else answer(body)
+
+
+def test_a_chat_model_without_schemas_selects_by_logit_bias(connect: Connect) -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
-        s += "pick:" + sgl.select("c", ["re", "red", "blue"])
+        for name in ("first", "second"):
+            s += sgl.user("?") + sgl.assistant(sgl.select(name, ["yes", "no"]))
 
-    answers = iter(["what?", " red, of course"])
-    backend, _ = connect(lambda body: next(answers), is_chat_model=False)
-    state = program.run(backend=backend)
-    assert (state["c"], state.text()) == ("red", "pick:red")
-    assert state.usage.calls == 2
+    def answer(body: dict[str, Any]) -> str:
+        return min(chr(int(i)) for i in body["logit_bias"])
+
+    backend, server = connect(without_schemas(answer), encoding=LETTERS)
+    with pytest.warns(UserWarning, match="takes no schema"):
+        state = program.run(backend=backend)
+    assert (state["first"], state["second"]) == ("no", "no")
+    assert ["response_format" in body for body in server.requests] == [True, False, False]
+
+
+def test_a_chat_model_without_schemas_is_validated(connect: Connect) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    answers = iter(['{"a": "one"}', "no json", '{"a": 1}'])
+    backend, server = connect(without_schemas(lambda body: next(answers)))
+    with pytest.warns(UserWarning, match="takes no schema"):
+        state = chat.run(json_schema=json.dumps(schema), backend=backend)
+    assert state.get_object("x") == {"a": 1}
+    assert state.get_meta_info("x")["constraint"] == {"by": "validation", "tries": 3}
+    assert (state.usage.calls, len(server.requests)) == (3, 4)
+
+
+def test_a_400_that_is_not_about_the_schema_stays_an_error(connect: Connect) -> None:
+    backend, _ = connect(lambda body: Reply(status=400))
+    with pytest.raises(sgl.ProgramError, match="scripted refusal"):
+        chat.run(json_schema="{}", backend=backend)
+
+
+def test_crusoe_is_an_openai_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CRUSOE_API_KEY", raising=False)
+    with pytest.raises(sgl.BackendError, match="set CRUSOE_API_KEY"):
+        sgl.Crusoe("m")
+    monkeypatch.setenv("CRUSOE_API_KEY", "key")
+    with openai_server(lambda body: "hello") as server:
+        backend = sgl.Crusoe("m", base_url=server.url)
+        assert chat.run(backend=backend)["x"] == "hello"
+        backend.shutdown()
+
+
+def test_azure_is_reached_by_its_own_client() -> None:
+    with openai_server(lambda body: "hello") as server:
+        backend = OpenAI(
+            "deployment",
+            is_azure=True,
+            azure_endpoint=server.url.removesuffix("/v1"),
+            api_version="2024-10-21",
+            api_key="key",
+        )
+        assert chat.run(backend=backend)["x"] == "hello"
+        backend.shutdown()
 
 
 def test_what_the_api_cannot_do_is_an_error(connect: Connect) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import sglang_lang as sgl
+from sglang_lang.backends.base import Prompt
+from sglang_lang.backends.native import sampling_params
 from sglang_lang.background import background_loop
 from sglang_lang.executor import StreamExecutor
 from sglang_lang.ir import GenOptions
@@ -179,7 +181,9 @@ def test_json_schema_from_a_dataclass_and_get_object() -> None:
 
     backend = ScriptedBackend(lambda prompt: '{"x": 1, "y": 2}')
     state = program.run(backend=backend)
-    assert json.loads(backend.options[0].json_schema or "")["required"] == ["x", "y"]
+    schema = json.loads(backend.options[0].json_schema or "")
+    assert schema["required"] == ["x", "y"]
+    assert schema["additionalProperties"] is False  # or a model adds fields for ever
     assert state.get_object("point") == {"x": 1, "y": 2}
     assert state.get_object("point", Point) == Point(1, 2)
 
@@ -511,6 +515,30 @@ def test_programs_without_a_backend_say_what_to_do() -> None:
         sgl.set_default_backend(None)
 
 
+def test_settings_have_sglangs_names(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {
+        "verbosity": 2,
+        "skip_special_tokens_in_output": False,
+        "spaces_between_special_tokens_in_out": False,
+        "enable_parallel_encoding": False,
+    }
+    assert sampling_params(Prompt(""), GenOptions()) == {}
+    for name, value in settings.items():
+        monkeypatch.setattr(sgl.global_config, name, value)
+    params = sampling_params(Prompt(""), GenOptions())
+    assert params == {"skip_special_tokens": False, "spaces_between_special_tokens": False}
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "said " + sgl.gen("x")
+
+    with caplog.at_level("INFO"):
+        program.run(backend=ScriptedBackend())
+    assert caplog.messages == ["program: said answer"]
+
+
 def test_all_programs_share_one_background_loop() -> None:
     assert background_loop() is background_loop()
 
@@ -565,3 +593,20 @@ def test_nothing_is_promised_once_a_program_has_failed() -> None:
     with pytest.raises(sgl.ProgramError, match="gone"):
         executor.mark().result(timeout=10)
     executor.cancel()
+
+
+def test_a_fork_is_added_to_by_its_index() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        forks = s.fork(2)
+        for i in range(2):
+            forks[i] += f"fork {i}: "
+            forks[i] += sgl.gen("x")
+        with pytest.raises(TypeError, match="only added to"):
+            forks[1] = forks[0]
+        s["texts"] = [fork.text() for fork in forks]
+        forks.join()
+
+    state = program.run(backend=ScriptedBackend())
+    assert state["texts"] == ["fork 0: answer", "fork 1: answer"]
+    assert state["x"] == ["answer", "answer"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import sglang_lang as sgl
 from sglang_lang.backends.openai_api import OpenAI
 
-from .openai_server import openai_server
+from .openai_server import Reply, Script, openai_server
 
 FACTS = {
     "Name": "Ada Lovelace",
@@ -205,3 +207,109 @@ def test_runs_at_the_same_time_do_not_mix() -> None:
         backend.shutdown()
     assert [(s["a"], s["b"]) for s in states] == [(f" a{i}", f" b{i}") for i in range(40)]
     assert len(server.requests) == 40
+
+
+# --------------------------------------------------------------------------- what goes wrong
+
+MODES = pytest.mark.parametrize("program", [completion, conversation], ids=["completion", "chat"])
+LABELS = ["Name", "Born", "Field"]
+
+
+def failing_first(*replies: Reply) -> Script:
+    """These answers first, then the biographer's."""
+    left = list(replies)
+    return lambda body: left.pop(0) if left else Biographer()(body)
+
+
+def run_ahead(program: sgl.SglFunction, script: Script, **options: Any) -> sgl.ProgramState:
+    with openai_server(script) as server:
+        backend = OpenAI(
+            "m", program is conversation, base_url=server.url, api_key="key", **options
+        )
+        try:
+            return program.run(LABELS, backend=backend, temperature=0)
+        finally:
+            backend.shutdown()
+
+
+@MODES
+def test_a_rate_limit_is_waited_for_and_counts_once(program: sgl.SglFunction) -> None:
+    busy = Reply(status=429, headers={"Retry-After": "0"})
+    state = run_ahead(program, failing_first(busy, busy))
+    assert state.variables == {label: f" {FACTS[label]}" for label in LABELS}
+    assert (state.usage.calls, state.usage.saved_calls) == (1, 2)
+
+
+@MODES
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+def test_a_refusal_is_raised_as_it_is(program: sgl.SglFunction, status: int) -> None:
+    with pytest.raises(sgl.ProgramError, match="scripted refusal") as caught:
+        run_ahead(program, lambda body: Reply(status=status), max_retries=0)
+    assert isinstance(caught.value.__cause__, sgl.BackendError)
+    assert caught.value.__cause__.status == status
+
+
+@MODES
+def test_a_refusal_of_a_later_plain_call_is_raised(program: sgl.SglFunction) -> None:
+    """The first call is of no use, so the program goes on plainly and meets the refusal."""
+    script = failing_first(Reply("nothing of the format"), Reply(" Ada\n"), Reply(status=400))
+    with pytest.raises(sgl.ProgramError, match="scripted refusal"):
+        run_ahead(program, script)
+
+
+@MODES
+def test_a_server_that_hangs_is_given_up(program: sgl.SglFunction) -> None:
+    release = threading.Event()
+
+    def hang(body: dict[str, Any]) -> str:
+        release.wait(60)
+        return ""
+
+    with pytest.raises(sgl.ProgramError, match="timed out"):
+        try:
+            run_ahead(program, hang, timeout=0.2, max_retries=0)
+        finally:
+            release.set()
+
+
+@MODES
+def test_a_server_that_hangs_once_is_asked_again(program: sgl.SglFunction) -> None:
+    release = threading.Event()
+    asked = itertools.count()
+
+    def answer(body: dict[str, Any]) -> str:
+        if next(asked) == 0:
+            release.wait(60)
+        else:
+            release.set()
+        return Biographer()(body)
+
+    state = run_ahead(program, answer, timeout=2.0, max_retries=2)
+    assert (state["Field"], state.usage.calls) == (" mathematics", 1)
+
+
+@MODES
+def test_streams_do_without_and_a_cut_one_raises(program: sgl.SglFunction) -> None:
+    with openai_server(failing_first(Reply(" Ada Lovelace", cut_after=1))) as server:
+        backend = OpenAI("m", program is conversation, base_url=server.url, api_key="key")
+        with pytest.raises(sgl.ProgramError, match="the API failed"):
+            list(program.run(LABELS, backend=backend, stream=True).text_iter("Name"))
+        state = program.run(LABELS, backend=backend, stream=True)
+        plain = plainly(program).run(LABELS, backend=backend)
+        assert "".join(state.text_iter()) == state.text() == plain.text()
+        assert (state.usage.calls, state.usage.saved_calls) == (3, 0)
+        backend.shutdown()
+
+
+def test_forks_that_are_not_joined_are_counted() -> None:
+    @sgl.function(num_api_spec_tokens=64)
+    def program(s: sgl.ProgramState) -> None:
+        for fork in s.fork(2):
+            fill(fork, LABELS)
+
+    with openai_server(Biographer()) as server:
+        backend = OpenAI("m", False, base_url=server.url, api_key="key")
+        usage = program.run(backend=backend).usage
+        backend.shutdown()
+    assert (usage.calls, usage.saved_calls) == (2, 4)
+    assert usage.prompt_tokens > 0 and usage.completion_tokens > 0
