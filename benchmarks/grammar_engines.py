@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
 def engines(tokens: Tokens, names: Sequence[str]) -> Iterator[Engine]:
     """The engines of these names that are installed."""
-    known = {
+    known: dict[str, tuple[str, Callable[[Tokens], Engine]]] = {
         "ours": ("sglang_lang", Ours),
         "llguidance": ("llguidance", LLGuidance),
         "xgrammar": ("xgrammar", XGrammar),

@@ -12,25 +12,20 @@ import os
 
 import sglang_lang as sgl
 
-EXAMPLES = """Write down what is known of a person, as in these examples.
+EXAMPLES = """What is known of a person, one line each.
 
-Name: Marie Curie
-Born: 1867
-Field: physics
-
-Name: Charles Darwin
-Born: 1809
-Field: biology
-
+Marie Curie: born 1867; field physics; country Poland.
+Charles Darwin: born 1809; field biology; country England.
+Ada Lovelace: born 1815; field mathematics; country England.
 """
 
 
 @sgl.function
 def describe(s: sgl.ProgramState, name: str) -> None:
-    s += f"{EXAMPLES}Name: {name}\n"
-    s += "Born:" + sgl.gen("born", stop="\n")
-    s += "\nField:" + sgl.gen("field", stop="\n")
-    s += "\n\nName:" + sgl.gen("next_name", stop="\n")
+    s += f"{EXAMPLES}{name}: born"
+    s += sgl.gen("born", stop=";") + "; field"
+    s += sgl.gen("field", stop=";") + "; country"
+    s += sgl.gen("country", stop=".") + "."
 
 
 def compare(url: str, model: str) -> None:
