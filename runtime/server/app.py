@@ -10,14 +10,25 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ..errors import RequestError, SGLangError
-from . import cache_admin, native, openai_chat, openai_completions
+from . import cache_admin, openai_chat, openai_completions
 from .auth import BearerAuth
 from .context import ServerContext, context_of
 from .errors import on_error
+from .native import admin, generate, scoring, state, tokens
 from .streaming import json_response
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 models = APIRouter()
+ROUTES = (
+    generate,
+    state,
+    admin,
+    tokens,
+    scoring,
+    cache_admin,
+    openai_completions,
+    openai_chat,
+)
 
 
 @models.get("/v1/models")
@@ -41,7 +52,7 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Fast
     """
     app = FastAPI(title="sglang-lang", lifespan=lifespan or _nothing_beside)
     app.state.context = context
-    for routes in (native, cache_admin, openai_completions, openai_chat):
+    for routes in ROUTES:
         app.include_router(routes.router)
     app.include_router(models)
     app.add_exception_handler(SGLangError, on_error)
