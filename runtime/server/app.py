@@ -10,7 +10,14 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ..errors import RequestError, SGLangError
-from . import cache_admin, openai_chat, openai_completions
+from . import (
+    anthropic_messages,
+    cache_admin,
+    ollama_answers,
+    ollama_models,
+    openai_chat,
+    openai_completions,
+)
 from .auth import BearerAuth
 from .context import ServerContext, context_of
 from .errors import on_error
@@ -28,6 +35,9 @@ ROUTES = (
     cache_admin,
     openai_completions,
     openai_chat,
+    anthropic_messages,
+    ollama_answers,
+    ollama_models,
 )
 
 

@@ -48,12 +48,14 @@ class EchoScheduler:
     """A ``SchedulerClient``: answers a request with its own prompt, token by token.
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
-    limit end an answer, and so does the end of the prompt.
+    limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
+    says no more.
     """
 
     def __init__(self) -> None:
         self.requests: list[GenerateRequest] = []
         self.aborted: list[str] = []
+        self.stall_after: int | None = None
         self._replies: asyncio.Queue[FromScheduler] = asyncio.Queue()
 
     def send(self, messages: list[ToScheduler]) -> None:
@@ -86,7 +88,7 @@ class EchoScheduler:
                 finish = FinishReason("stop", matched=stop)
                 text = text[: place + len(stop.encode())]
         steps = [[i] for i in ids] if request.stream else [ids]
-        for count, step in enumerate(steps or [[]], 1):
+        for count, step in enumerate((steps or [[]])[: self.stall_after], 1):
             done = count == max(len(steps), 1)
             self._replies.put_nowait(self._output(request, step, count, finish if done else None))
 
