@@ -95,6 +95,9 @@ class ServerArgs:
     )
     disable_overlap_schedule: bool = _arg("schedule and compute in turn", False)
     stream_interval: int = _arg("tokens between two messages of a stream", 1)
+    incremental_streaming_output: bool = _arg(
+        "streams of /generate carry what is new, not all text and ids so far", False
+    )
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
     # --- structured output
     grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")

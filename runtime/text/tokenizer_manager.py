@@ -334,9 +334,11 @@ def _read(live: _Live) -> None:
     """Bring the generation up to date with its inbox."""
     generation = live.generation
     generation.delta = ""
+    generation.kept = before = len(generation.output_ids)
     for output in live.inbox:
         if output.replaced:
             del generation.output_ids[-output.replaced :]
+            generation.kept = min(generation.kept, len(generation.output_ids))
         generation.output_ids += output.token_ids
         generation.delta += live.detokenizer.add(output.token_ids, output.replaced, output.finish)
         generation.input_logprobs = extend_logprobs(
@@ -352,6 +354,7 @@ def _read(live: _Live) -> None:
         generation.num_retractions = output.num_retractions
         generation.warnings = output.warnings
         generation.finish = output.finish
+    generation.withdrawn = before - generation.kept
     generation.text = live.detokenizer.text
     live.inbox.clear()
 
