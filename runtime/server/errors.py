@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -18,6 +19,7 @@ _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "invalid_request_error",
+    408: "timeout_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
     499: "request_aborted",
@@ -51,6 +53,12 @@ def envelope(error: Exception) -> dict[str, Any]:
 
 async def on_error(request: Request, error: Exception) -> JSONResponse:
     """The handler of every exception that leaves a route."""
+    return error_response(request, error, envelope)
+
+
+def error_response(
+    request: Request, error: Exception, envelope: Callable[[Exception], dict[str, Any]]
+) -> JSONResponse:
     status = status_of(error)
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)

@@ -136,7 +136,7 @@ async def test_tokens_go_there_and_back(client: httpx.AsyncClient) -> None:
 
 
 async def test_keys_are_asked_for_but_not_by_health(connect: Any) -> None:
-    async with connect(api_key="s3cret") as client:
+    async with connect(api_key=("s3cret",)) as client:
         refused = await client.post("/generate", json={"text": "x"})
         assert refused.status_code == 401
         assert refused.json()["error"]["code"] == "invalid_api_key"
