@@ -6,6 +6,7 @@ Safe to call from a pool of threads; the scheduler's loop never compiles.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -79,6 +80,7 @@ class GrammarCompiler:
         self._json_options = json_options or JsonOptions()
         self._limits = limits or GrammarLimits()
         self._cache = GrammarCache(cache_bytes)
+        self.on_compiled: Callable[[float], None] | None = None  # told the seconds, one at a time
         self._llguidance: LLGuidanceBackend | None = None
         self._native_vocabulary: NativeVocabulary | None = None
         self._native_tried = False
@@ -106,7 +108,17 @@ class GrammarCompiler:
             raise GrammarError(f"grammar kind {kind!r} is not one of {', '.join(compile_kind)}")
         key_value = value if isinstance(value, str) else tuple(value)
         _check_characters(kind, key_value)
-        return self._cache.get((kind, key_value), lambda: compile_kind[kind](key_value))
+        return self._cache.get(
+            (kind, key_value), lambda: self._timed(compile_kind[kind], key_value)
+        )
+
+    def _timed(self, compiled: Callable[[Any], CompiledGrammar], value: object) -> CompiledGrammar:
+        begin = time.perf_counter()
+        grammar = compiled(value)
+        if self.on_compiled is not None:
+            with self._backend_lock:
+                self.on_compiled(time.perf_counter() - begin)
+        return grammar
 
     def _compile_regex(self, pattern: str) -> CompiledGrammar:
         self._check_len("regex", pattern, self._limits.max_pattern_len)

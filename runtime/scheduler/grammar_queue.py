@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler
 from sglang_lang.constrained.errors import GrammarError
 
+from ..histogram import Histogram
 from .req import Req
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ class GrammarQueue:
         self._compiler = compiler
         self._threads = ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="grammar")
         self._compiling: list[tuple[Req, Future[CompiledGrammar]]] = []
+        self.compile_seconds = Histogram.empty()
+        self.refused = 0
+        self.served = 0
+        compiler.on_compiled = self.compile_seconds.add
 
     def __len__(self) -> int:
         return len(self._compiling)
@@ -54,12 +59,19 @@ class GrammarQueue:
             if error is None:
                 req.matcher = future.result().matcher()
                 ready.append(req)
+                self.served += 1
             elif isinstance(error, GrammarError):
                 failed.append(CompileFailure(req, str(error)))
+                self.refused += 1
             else:
                 raise error
         self._compiling = waiting
         return ready, failed
+
+    @property
+    def cache_hits(self) -> int:
+        """Requests whose grammar was compiled already, or was being compiled."""
+        return max(self.served - self.compile_seconds.count, 0)
 
     def remove(self, is_named: Callable[[str], bool]) -> list[Req]:
         """Take out the requests of whose rid that is true."""

@@ -13,6 +13,7 @@ from ..errors import RequestError
 from ..server_args import ServerArgs
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
+from .http_stats import HttpStats
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
 
@@ -23,6 +24,8 @@ class ServerContext:
     manager: TokenizerManager
     config: ModelConfig
     model_name: str
+    http_stats: HttpStats = field(default_factory=HttpStats)
+    startup_seconds: float | None = None  # known once it can take requests
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property

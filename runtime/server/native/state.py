@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -60,11 +58,9 @@ async def server_info(request: Request) -> Response:
     context = context_of(request)
     reply = await context.manager.control("stats")
     ready = context.manager.ready
-    secrets = {"api_key": None}
     return json_response(
         {
-            **asdict(context.args),
-            **secrets,
+            **context.args.public(),
             "served_model_name": context.model_name,
             "dp_size": 1,
             "max_total_num_tokens": ready.max_total_num_tokens if ready else None,

@@ -27,7 +27,7 @@ async def test_a_dead_scheduler_is_503_everywhere(client: httpx.AsyncClient, sid
 
 
 async def test_keys_are_asked_for_but_not_by_health(connect: Any) -> None:
-    async with connect(api_key="s3cret") as client:
+    async with connect(api_key=("s3cret",)) as client:
         refused = await client.post("/generate", json={"text": "x"})
         assert refused.status_code == 401
         assert refused.json()["error"]["code"] == "invalid_api_key"
