@@ -23,6 +23,7 @@ from ..messages import (
     ControlReply,
     ControlRequest,
     GenerateRequest,
+    Pooling,
     RequestOutput,
     SchedulerReady,
 )
@@ -53,6 +54,7 @@ class GenerateInput:
     priority: int = 0
     extra_key: str | None = None
     add_special_tokens: bool = True
+    pooling: Pooling | None = None  # one vector instead of text; max_new_tokens must be 0
     prompt_field: str | None = None  # what the client calls the prompt, for errors
 
 
@@ -224,6 +226,7 @@ class TokenizerManager:
             token_ids_logprob=list(request.token_ids_logprob),
             priority=request.priority,
             extra_key=request.extra_key,
+            pooling=request.pooling,
         )
         self._live[rid] = live
         client.send([message])
@@ -351,6 +354,7 @@ def _read(live: _Live) -> None:
         generation.forced_tokens = output.forced_tokens
         generation.num_retractions = output.num_retractions
         generation.warnings = output.warnings
+        generation.pooled = output.pooled
         generation.finish = output.finish
     generation.text = live.detokenizer.text
     live.inbox.clear()
