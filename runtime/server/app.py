@@ -5,31 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from ..errors import RequestError, SGLangError
-from . import cache_admin, native, openai_chat, openai_completions
+from . import cache_admin, native
 from .auth import BearerAuth
-from .context import ServerContext, context_of
+from .context import ServerContext
 from .errors import on_error
-from .streaming import json_response
+from .openai import chat, completions, embeddings, models
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-models = APIRouter()
-
-
-@models.get("/v1/models")
-async def list_models(request: Request) -> Response:
-    return json_response({"object": "list", "data": [context_of(request).model_card()]})
-
-
-@models.get("/v1/models/{name:path}")
-async def get_model(request: Request, name: str) -> Response:
-    context = context_of(request)
-    context.check_model(name)
-    return json_response(context.model_card())
 
 
 def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> FastAPI:
@@ -41,9 +28,8 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Fast
     """
     app = FastAPI(title="sglang-lang", lifespan=lifespan or _nothing_beside)
     app.state.context = context
-    for routes in (native, cache_admin, openai_completions, openai_chat):
+    for routes in (native, cache_admin, models, completions, chat, embeddings):
         app.include_router(routes.router)
-    app.include_router(models)
     app.add_exception_handler(SGLangError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, on_error)

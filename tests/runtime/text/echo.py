@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
@@ -48,7 +49,7 @@ class EchoScheduler:
     """A ``SchedulerClient``: answers a request with its own prompt, token by token.
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
-    limit end an answer, and so does the end of the prompt.
+    limit end an answer, and so does the end of the prompt. A pooling request gets its first two ids.
     """
 
     def __init__(self) -> None:
@@ -100,6 +101,9 @@ class EchoScheduler:
             prompt_tokens=len(request.input_ids),
             completion_tokens=count if request.stream else len(ids),
             cached_tokens=1,
+            pooled=np.array(request.input_ids[:2], np.float32).tobytes()
+            if request.pooling
+            else b"",
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
