@@ -130,6 +130,7 @@ class ResultProcessor:
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
             num_retractions=req.num_retractions,
+            warnings=req.warnings,
         )
         if req.request.return_logprob:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
