@@ -47,6 +47,7 @@ class Req:
         "node",
         "tier_load",
         "matcher",
+        "warnings",
         "stop_checker",
         "seed",
         "finish",
@@ -80,6 +81,7 @@ class Req:
         self.node: TreeNode | None = None
         self.tier_load: KVLoad | None = None  # asked for while it waits, used when it is admitted
         self.matcher: GrammarMatcher | None = None
+        self.warnings: list[str] = []  # what of its constraint is not enforced
         self.stop_checker: StopChecker | None = None
         self.seed = seed
         self.finish: FinishReason | None = None

@@ -131,6 +131,7 @@ class ResultProcessor:
             forced_tokens=req.forced_tokens,
             num_retractions=req.num_retractions,
             pooled=req.pooled() if req.finish is not None else b"",
+            warnings=req.warnings,
         )
         if req.request.return_logprob:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
