@@ -30,6 +30,7 @@ class Generation:
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
+    pooled: bytes = b""  # the vector of a pooling request, float32
     e2e_latency: float = 0.0
     warnings: list[str] = field(default_factory=list)
 

@@ -60,6 +60,7 @@ class LiveRequest:
             generation.forced_tokens = output.forced_tokens
             generation.num_retractions = output.num_retractions
             generation.warnings = output.warnings
+            generation.pooled = output.pooled
             generation.finish = output.finish
         generation.withdrawn = before - generation.kept
         generation.text = self.detokenizer.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
@@ -52,7 +53,7 @@ class EchoScheduler:
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
     limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
-    says no more.
+    says no more. A pooling request gets its first two ids.
     """
 
     def __init__(self) -> None:
@@ -106,6 +107,9 @@ class EchoScheduler:
             completion_tokens=count if request.stream else len(ids),
             cached_tokens=1,
             times=None if finish is None else RequestTimes(0.25, 0.5),
+            pooled=np.array(request.input_ids[:2], np.float32).tobytes()
+            if request.pooling
+            else b"",
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
