@@ -97,7 +97,9 @@ class ServerArgs:
     stream_interval: int = _arg("tokens between two messages of a stream", 1)
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
     # --- structured output
-    grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")
+    grammar_backend: Literal["native", "llguidance", "outlines"] = _arg(
+        "engine of the constraints", "native"
+    )
     disable_jump_forward: bool = _arg("decode forced text token by token", False)
 
     def __post_init__(self) -> None:
