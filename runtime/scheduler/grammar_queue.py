@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler
+from sglang_lang.constrained.backend import CompiledGrammar
+from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.reasoning import ReasoningEnd, ReasoningMatcher
