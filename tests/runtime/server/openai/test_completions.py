@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.runtime.server.conftest import Connect
 from tests.runtime.server.sse import events
 from tests.runtime.text.echo import Side
 
@@ -139,11 +140,9 @@ async def test_a_null_is_a_field_left_out(client: httpx.AsyncClient) -> None:
     assert response.status_code == 200, response.text
 
 
-async def test_a_body_too_large_is_413(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sglang_lang.runtime.server.bodies.MAX_BODY_BYTES", 100)
-    response = await client.post("/v1/completions", json={"prompt": "x" * 101})
+async def test_a_body_too_large_is_413(connect: Connect) -> None:
+    async with connect(max_body_size=100) as client:
+        response = await client.post("/v1/completions", json={"prompt": "x" * 101})
     assert response.status_code == 413
     assert response.json()["error"]["type"] == "invalid_request_error"
 
