@@ -26,9 +26,10 @@ from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
 from .structural_tag import parse_structural_tag
+from .tool_calls import ToolCallsNetwork, parse_tool_calls
 from .vocabulary import Vocabulary
 
-GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices"]
+GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices", "tool_calls"]
 GrammarBackend = Literal["native", "llguidance"]
 
 
@@ -86,13 +87,20 @@ class GrammarCompiler:
         self._native_tried = False
         self._backend_lock = threading.Lock()
 
-    def compile(self, kind: GrammarKind, value: str | Sequence[str]) -> CompiledGrammar:
+    def compile(
+        self,
+        kind: GrammarKind,
+        value: str | Sequence[str],
+        *,
+        strict: bool = True,
+        whitespace: JsonWhitespace | None = None,
+    ) -> CompiledGrammar:
         """Compiles, or takes from the cache, one constraint.
 
         Args:
             kind: what ``value`` is written in.
-            value: the pattern, the JSON text of the schema or the structural tag, the grammar,
-                or (``choices``) the strings to choose from.
+                value: the pattern, the JSON text of the schema, the structural tag or the tool calls,
+                the grammar, or (``choices``) the strings to choose from.
 
         Raises:
             GrammarError: the value is wrong, too large, or nothing here can enforce it.
@@ -103,6 +111,7 @@ class GrammarCompiler:
             "ebnf": self._compile_ebnf,
             "structural_tag": self._compile_structural_tag,
             "choices": self._compile_choices,
+            "tool_calls": self._compile_tool_calls,
         }
         if kind not in compile_kind:
             raise GrammarError(f"grammar kind {kind!r} is not one of {', '.join(compile_kind)}")
@@ -163,6 +172,21 @@ class GrammarCompiler:
     def _compile_structural_tag(self, text: str) -> CompiledGrammar:
         tag = parse_structural_tag(self._parse_json("structural_tag", text))
         return self._llguidance_backend().compile_structural_tag(tag, self._json_options)
+
+    def _compile_tool_calls(self, text: str) -> CompiledGrammar:
+        spec = parse_tool_calls(self._parse_json("tool_calls", text))
+        if not self._native:
+            return self._llguidance_backend().compile_tool_calls(spec, self._json_options)
+        try:
+            return self._grammar(ToolCallsNetwork(spec, self._json_network))
+        except UnsupportedGrammarError as refusal:
+            try:
+                return self._llguidance_backend().compile_tool_calls(spec, self._json_options)
+            except GrammarError:
+                raise refusal from None
+
+    def _json_network(self, schema: dict[str, Any] | bool) -> JsonNetwork:
+        return JsonNetwork(schema, self._json_options)
 
     def _grammar(self, network: Network) -> NetworkGrammar:
         with self._backend_lock:

@@ -18,6 +18,7 @@ from .errors import GrammarError
 from .json_options import JsonOptions
 from .matcher import whole_characters
 from .structural_tag import StructuralTag
+from .tool_calls import ToolCalls
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class LLGuidanceMatcher:
         self._withheld = b""
         self._withheld_before: list[bytes] = []  # per accepted token, for rollback
         self._ended = False
+
+    @property
+    def num_constrained(self) -> int:
+        return len(self._withheld_before)
 
     def accept_token(self, token_id: int) -> bool:
         """Advances by one token; False, and no change, where the grammar forbids it."""
@@ -194,6 +199,29 @@ class LLGuidanceBackend:
         lark = llguidance.StructTag.to_grammar(tags, assume_special=False, text_regex=ANY_TEXT)
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "structural_tag")
 
+    def compile_tool_calls(self, spec: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
+        """Compiles framed calls; see tool_calls.py."""
+        overrides = _json_options(options)
+        calls = [
+            json.dumps({**call, "x-guidance": overrides}, default=float) for call in spec.calls
+        ]
+        rules = [
+            "call: %s (%s) %s"
+            % (
+                _quoted(spec.begin),
+                " | ".join(f"%json {call}" for call in calls),
+                _quoted(spec.end),
+            ),
+            f"more: {_quoted(spec.separator)} call",
+        ]
+        most = "" if spec.max_calls is None else spec.max_calls - 1
+        listed = "call" if most == 0 else f"call more{{{max(spec.min_calls - 1, 0)},{most}}}"
+        if spec.min_calls == 0:
+            listed = f"({listed})?"
+        start = f"start: {_quoted(spec.opening)} {listed} {_quoted(spec.closing)}"
+        lark = "\n".join((start, *rules))
+        return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "tool_calls")
+
     def _compile(self, grammar: str, kind: str) -> LLGuidanceGrammar:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
@@ -224,6 +252,11 @@ class _TokenTable:
 
     def __call__(self, text: bytes) -> list[int]:
         return [self._ids[text[i : i + 1]] for i in range(len(text))]
+
+
+def _quoted(text: str) -> str:
+    """Lark's spelling of a literal."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _json_options(options: JsonOptions) -> JsonCompileOptions:

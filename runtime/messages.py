@@ -15,13 +15,16 @@ from .sampling_params import SamplingParams
 
 # --------------------------------------------------------------------------- to the scheduler
 
+Pooling = Literal["mean", "last"]
+
 
 class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_defaults=True):
     """One sequence to extend and decode. ``n > 1`` and batches are several of these.
 
     ``max_new_tokens == 0`` prefills only: it warms the cache, and with ``return_logprob`` scores
     the prompt. ``logprob_start_len`` is the first prompt position whose logprob is wanted; None
-    asks for output tokens only.
+    asks for output tokens only. With ``pooling`` (and ``max_new_tokens == 0``) the answer is one
+    vector: the mean of the prompt's last hidden states, or that of its last token.
     """
 
     rid: str
@@ -34,6 +37,7 @@ class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_default
     token_ids_logprob: list[int] = []
     priority: int = 0
     extra_key: str | None = None
+    pooling: Pooling | None = None
 
 
 class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
@@ -117,7 +121,7 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
     (retokenised by jump-forward); the text already streamed stays a prefix of the text.
-    Counters are totals so far.
+    Counters are totals so far. ``pooled`` is the vector of a pooling request, float32.
     """
 
     rid: str
@@ -131,6 +135,7 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
+    pooled: bytes = b""
     warnings: list[str] = []
     times: RequestTimes | None = None  # with ``finish``
 

@@ -67,6 +67,11 @@ class ServerArgs:
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
     chat_template: str | None = _arg("a Jinja file instead of the model's own template", None)
+    pooling: Literal["auto", "mean", "last"] = _arg(
+        "what /v1/embeddings makes one vector of: the mean of the hidden states or the last one; "
+        "auto is the model's own way, and mean for a model that has none",
+        "auto",
+    )
     random_seed: int | None = _arg("seed of sampling for requests that bring none", None)
     # --- HTTP
     host: str = _arg("address to listen on", "127.0.0.1")
@@ -135,6 +140,9 @@ class ServerArgs:
     )
     disable_overlap_schedule: bool = _arg("schedule and compute in turn", False)
     stream_interval: int = _arg("tokens between two messages of a stream", 1)
+    incremental_streaming_output: bool = _arg(
+        "streams of /generate carry what is new, not all text and ids so far", False
+    )
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
     # --- structured output
     grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")

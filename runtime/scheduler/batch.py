@@ -13,7 +13,8 @@ class Part:
 
     ``samples``: the step computes the last missing KV, so a next token is drawn.
     ``score_first .. score_last``: positions of known tokens whose logprob this step yields (the
-    row of position p - 1 predicts token p); empty unless asked for.
+    row of position p - 1 predicts token p); empty unless asked for. ``pool_from``: position from
+    which on this step's hidden states are summed for the request; None for not at all.
     """
 
     req: Req
@@ -22,6 +23,7 @@ class Part:
     samples: bool
     score_first: int = 0
     score_last: int = -1
+    pool_from: int | None = None
 
 
 class Batch:

@@ -187,4 +187,8 @@ def _part(req: Req, length: int) -> Part:
     if req.scored_len < req.prompt_len:
         part.score_first = max(req.scored_len, req.kv_len + 1)
         part.score_last = min(end, req.prompt_len - 1)
+    if req.request.pooling == "mean":
+        part.pool_from = req.kv_len
+    elif req.request.pooling == "last" and end == req.prompt_len:
+        part.pool_from = end - 1
     return part

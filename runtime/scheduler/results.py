@@ -130,7 +130,12 @@ class ResultProcessor:
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
             num_retractions=req.num_retractions,
+<<<<<<< HEAD
             times=None if req.finish is None else req.times,
+=======
+            pooled=req.pooled() if req.finish is not None else b"",
+            warnings=req.warnings,
+>>>>>>> openai
         )
         if req.request.return_logprob:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
@@ -147,9 +152,11 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
     """
     touched: list[Req] = []
     tokens = zip(result.next_ids, result.sampled_logprobs, strict=True)
+    pooled = iter(result.pooled)
     scored = 0
     for part in parts:
         req = part.req
+        hidden = next(pooled) if part.pool_from is not None else None
         token = next(tokens) if part.samples else None
         num_scored = part.score_last - part.score_first + 1
         if num_scored > 0:
@@ -158,6 +165,8 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
             continue
         if num_scored > 0:
             results.take_scored(part, result.scored[scored - num_scored : scored])
+        if hidden is not None:
+            req.add_hidden(part.start, hidden)
         if token is not None:
             results.take_token(req, *token)
         elif req.prefill_only and part.start + part.length == req.prompt_len:

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from ..checkpoints.config import ModelConfig
 from ..errors import RequestError
+from ..messages import Pooling
 from ..server_args import ServerArgs
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
@@ -37,6 +38,13 @@ class ServerContext:
         ready = self.manager.ready
         return ready.context_len if ready is not None else self.config.context_len
 
+    @property
+    def pooling(self) -> Pooling:
+        """How this model's hidden states become one vector."""
+        if self.args.pooling != "auto":
+            return self.args.pooling
+        return self.config.embedding.pooling or "mean"
+
     def check_model(self, name: str | None) -> None:
         """404 for a model that is not served; these names, None and "" mean the served one."""
         if name and name not in (self.model_name, *ALIASES):
@@ -55,6 +63,11 @@ class ServerContext:
             "owned_by": "sglang-lang",
             "root": self.args.model_path or self.model_name,
             "max_model_len": self.max_model_len,
+            "embedding": {
+                "pooling": self.pooling,
+                "dimensions": self.config.hidden_size,
+                "trained_for_embedding": self.config.embedding.pooling is not None,
+            },
         }
 
 

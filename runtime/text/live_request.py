@@ -39,9 +39,11 @@ class LiveRequest:
         """Bring the generation up to date with the inbox."""
         generation = self.generation
         generation.delta = ""
+        generation.kept = before = len(generation.output_ids)
         for output in self.inbox:
             if output.replaced:
                 del generation.output_ids[-output.replaced :]
+                generation.kept = min(generation.kept, len(generation.output_ids))
             generation.output_ids += output.token_ids
             generation.delta += self.detokenizer.add(
                 output.token_ids, output.replaced, output.finish
@@ -58,7 +60,9 @@ class LiveRequest:
             generation.forced_tokens = output.forced_tokens
             generation.num_retractions = output.num_retractions
             generation.warnings = output.warnings
+            generation.pooled = output.pooled
             generation.finish = output.finish
+        generation.withdrawn = before - generation.kept
         generation.text = self.detokenizer.text
         self.inbox.clear()
 

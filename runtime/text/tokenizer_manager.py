@@ -23,6 +23,7 @@ from ..messages import (
     ControlReply,
     ControlRequest,
     GenerateRequest,
+    Pooling,
     RequestOutput,
     SchedulerReady,
 )
@@ -55,6 +56,7 @@ class GenerateInput:
     priority: int = 0
     extra_key: str | None = None
     add_special_tokens: bool = True
+    pooling: Pooling | None = None  # one vector instead of text; max_new_tokens must be 0
     prompt_field: str | None = None  # what the client calls the prompt, for errors
 
 
@@ -241,6 +243,7 @@ class TokenizerManager:
             token_ids_logprob=list(request.token_ids_logprob),
             priority=request.priority,
             extra_key=request.extra_key,
+            pooling=request.pooling,
         )
         generation = Generation(rid, prompt_tokens=len(input_ids))
         live = LiveRequest(message, generation, detokenizer, arrived)

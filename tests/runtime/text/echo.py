@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
@@ -51,12 +52,14 @@ class EchoScheduler:
     """A ``SchedulerClient``: answers a request with its own prompt, token by token.
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
-    limit end an answer, and so does the end of the prompt.
+    limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
+    says no more. A pooling request gets its first two ids.
     """
 
     def __init__(self) -> None:
         self.requests: list[GenerateRequest] = []
         self.aborted: list[str] = []
+        self.stall_after: int | None = None
         self._replies: asyncio.Queue[FromScheduler] = asyncio.Queue()
 
     def send(self, messages: list[ToScheduler]) -> None:
@@ -89,7 +92,7 @@ class EchoScheduler:
                 finish = FinishReason("stop", matched=stop)
                 text = text[: place + len(stop.encode())]
         steps = [[i] for i in ids] if request.stream else [ids]
-        for count, step in enumerate(steps or [[]], 1):
+        for count, step in enumerate((steps or [[]])[: self.stall_after], 1):
             done = count == max(len(steps), 1)
             self._replies.put_nowait(self._output(request, step, count, finish if done else None))
 
@@ -104,6 +107,9 @@ class EchoScheduler:
             completion_tokens=count if request.stream else len(ids),
             cached_tokens=1,
             times=None if finish is None else RequestTimes(0.25, 0.5),
+            pooled=np.array(request.input_ids[:2], np.float32).tobytes()
+            if request.pooling
+            else b"",
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)

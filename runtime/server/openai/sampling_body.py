@@ -1,17 +1,15 @@
-"""What completions and chat completions share: OpenAI's sampling fields, usage, constraints."""
+"""What completions and chat completions share: OpenAI's sampling fields and constraints."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from ..errors import RequestError
-from ..sampling_params import SamplingParams
-from ..text.generation import Generation
-from .bodies import namespace
+from ...errors import RequestError
+from ...sampling_params import SamplingParams
+from ..bodies import namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -139,37 +137,3 @@ class SamplingBody(msgspec.Struct, kw_only=True):
     @property
     def namespace(self) -> str | None:
         return namespace(self.extra_key, self.cache_salt)
-
-
-def usage(generations: Iterable[Generation], prompts: int = 1) -> dict[str, Any]:
-    """OpenAI's usage; a prompt sampled n times is counted once.
-
-    Args:
-        generations: n of each prompt, in order.
-        prompts: how many different prompts there were.
-    """
-    done = list(generations)
-    each = max(len(done) // max(prompts, 1), 1)
-    firsts = done[::each]
-    prompt_tokens = sum(generation.prompt_tokens for generation in firsts)
-    completion_tokens = sum(generation.completion_tokens for generation in done)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": sum(generation.cached_tokens for generation in firsts)
-        },
-        "completion_tokens_details": {
-            "forced_tokens": sum(generation.forced_tokens for generation in done),
-            "reasoning_tokens": 0,
-        },
-    }
-
-
-def finish_reason(generation: Generation) -> str | None:
-    return generation.finish.type if generation.finish is not None else None
-
-
-def matched_stop(generation: Generation) -> int | str | None:
-    return generation.finish.matched if generation.finish is not None else None

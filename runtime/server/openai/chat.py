@@ -11,14 +11,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ..errors import RequestError
-from ..text.chat import render_chat
-from ..text.generation import Generation
-from ..text.tokenizer_manager import GenerateInput, with_samples
-from .bodies import read
-from .context import ServerContext, context_of
-from .openai_params import SamplingBody, StreamOptions, finish_reason, matched_stop, usage
-from .streaming import event, json_response, merge, sse_response, while_connected
+from ...errors import RequestError
+from ...text.chat import render_chat
+from ...text.generation import Generation
+from ...text.tokenizer_manager import GenerateInput, with_samples
+from ..bodies import read
+from ..context import ServerContext, context_of
+from ..streaming import event, json_response, merge, sse_response, while_connected
+from .sampling_body import SamplingBody, StreamOptions
+from .usage import finish_reason, matched_stop, usage
 
 router = APIRouter()
 MAX_TOP_LOGPROBS = 20

@@ -11,14 +11,16 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ..errors import RequestError
-from ..messages import Logprobs
-from ..text.generation import Generation
-from ..text.tokenizer_manager import GenerateInput, TokenizerManager, with_samples
-from .bodies import read
-from .context import context_of
-from .openai_params import SamplingBody, StreamOptions, finish_reason, matched_stop, usage
-from .streaming import event, json_response, merge, sse_response, while_connected
+from ...errors import RequestError
+from ...messages import Logprobs
+from ...text.generation import Generation
+from ...text.tokenizer_manager import GenerateInput, TokenizerManager, with_samples
+from ..bodies import read
+from ..context import context_of
+from ..streaming import event, json_response, merge, sse_response, while_connected
+from .prompt_list import prompt_list
+from .sampling_body import SamplingBody, StreamOptions
+from .usage import finish_reason, matched_stop, usage
 
 router = APIRouter()
 MAX_LOGPROBS = 100
@@ -43,7 +45,7 @@ class CompletionBody(SamplingBody, kw_only=True):
         params = self.sampling_params(
             16 if self.max_tokens is None else self.max_tokens, "max_tokens"
         )
-        prompts = _prompts(self.prompt)
+        prompts = prompt_list(self.prompt, "prompt")
         parts: list[GenerateInput] = []
         for i, prompt in enumerate(prompts):
             request = GenerateInput(
@@ -184,15 +186,3 @@ def legacy_logprobs(
             out["text_offset"].append(offset)
             offset += len(text)
     return out
-
-
-def _prompts(prompt: Any) -> list[str | list[int]]:
-    if isinstance(prompt, str):
-        return [prompt]
-    if not prompt:
-        raise RequestError("prompt is empty", param="prompt")
-    if all(isinstance(item, int) for item in prompt):
-        return [prompt]
-    if not any(isinstance(item, int) for item in prompt):
-        return list(prompt)
-    raise RequestError("prompt mixes token ids with other items", param="prompt")
