@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from sglang_lang.runtime.server.auth import ADMIN_PATHS, ApiKeys
+from sglang_lang.runtime.server.auth import ApiKeys
 
 from .conftest import Connect
 
