@@ -73,7 +73,8 @@ class SamplingParams:
         """Settings as SGLang's clients write them.
 
         ``stop``, ``stop_token_ids`` and ``stop_regex`` may be single values, ``top_k`` -1 means
-        all, a ``json_schema`` or ``tool_calls`` may be a dict, ``sampling_seed`` is the seed; None is "not set".
+        all, a ``json_schema`` or ``tool_calls`` may be a dict, ``sampling_seed`` is the seed; None
+        is "not set".
 
         Raises:
             RequestError: an unknown name, or a value that cannot be meant.

@@ -143,7 +143,9 @@ class ServerArgs:
     )
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
     # --- structured output
-    grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")
+    grammar_backend: Literal["native", "llguidance", "outlines"] = _arg(
+        "engine of the constraints", "native"
+    )
     disable_jump_forward: bool = _arg("decode forced text token by token", False)
 
     def __post_init__(self) -> None:

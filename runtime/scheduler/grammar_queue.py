@@ -8,16 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler
+from sglang_lang.constrained.backend import CompiledGrammar
+from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.reasoning import ReasoningEnd, ReasoningMatcher
 
-<<<<<<< HEAD
 from ..histogram import Histogram
-=======
 from ..sampling_params import SamplingParams
->>>>>>> openai
 from .req import Req
 
 logger = logging.getLogger(__name__)
@@ -39,7 +37,9 @@ class Compiled(NamedTuple):
 
     def matcher(self) -> GrammarMatcher:
         matcher = self.grammar.matcher()
-        return matcher if self.reasoning_end is None else ReasoningMatcher(self.reasoning_end, matcher)
+        return (
+            matcher if self.reasoning_end is None else ReasoningMatcher(self.reasoning_end, matcher)
+        )
 
 
 class GrammarQueue:
@@ -48,15 +48,11 @@ class GrammarQueue:
     def __init__(self, compiler: GrammarCompiler) -> None:
         self._compiler = compiler
         self._threads = ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="grammar")
-<<<<<<< HEAD
-        self._compiling: list[tuple[Req, Future[CompiledGrammar]]] = []
+        self._compiling: list[tuple[Req, Future[Compiled]]] = []
         self.compile_seconds = Histogram.empty()
         self.refused = 0
         self.served = 0
         compiler.on_compiled = self.compile_seconds.add
-=======
-        self._compiling: list[tuple[Req, Future[Compiled]]] = []
->>>>>>> openai
 
     def __len__(self) -> int:
         return len(self._compiling)

@@ -130,12 +130,9 @@ class ResultProcessor:
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
             num_retractions=req.num_retractions,
-<<<<<<< HEAD
             times=None if req.finish is None else req.times,
-=======
             pooled=req.pooled() if req.finish is not None else b"",
             warnings=req.warnings,
->>>>>>> openai
         )
         if req.request.return_logprob:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
