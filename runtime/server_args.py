@@ -1,4 +1,4 @@
-"""Every setting of the system, in one frozen dataclass; the command line is made from its fields.
+"""Every setting of the system, in one frozen dataclass; ``command_line`` makes flags of its fields.
 
 ``resolve`` settles every ``None`` that means "auto" in one pure step before any process starts; no
 other code changes the arguments. Only the constructors of the top object of each process read it.
@@ -6,11 +6,9 @@ other code changes the arguments. Only the constructors of the top object of eac
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from .errors import ServerArgsError
 from .logs import LogFormat
@@ -235,53 +233,3 @@ def _check_device(args: ServerArgs) -> None:
 def _has_nvidia_gpu() -> bool:
     """Asked of the driver, since importing torch costs the API process a second."""
     return Path("/dev/nvidiactl").exists()
-
-
-class _Several(argparse.Action):
-    """Values of a flag that may also be repeated."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest), *values))
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ServerArgsError(message)
-
-
-def parse_args(
-    argv: Sequence[str], prog: str = "python -m sglang_lang.launch_server"
-) -> ServerArgs:
-    """Command line to arguments.
-
-    Raises:
-        ServerArgsError: an unknown flag, or a value that is not allowed.
-    """
-    parser = _OneLineParser(
-        prog="python -m sglang_lang.launch_server",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    hints = get_type_hints(ServerArgs)
-    for item in fields(ServerArgs):
-        names = [f"--{item.name.replace('_', '-')}", *item.metadata.get("aliases", ())]
-        parser.add_argument(
-            *names,
-            dest=item.name,
-            default=item.default,
-            help=item.metadata["help"],
-            **_argument_type(hints[item.name]),
-        )
-    return ServerArgs(**vars(parser.parse_args(argv)))
-
-
-def _argument_type(hint: Any) -> dict[str, Any]:
-    if hint is bool:
-        return {"action": "store_true"}
-    if get_origin(hint) is tuple:
-        return {"nargs": "+", "action": _Several}
-    kinds = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
-    kind = next(kind for kind in kinds if kind is not type(None))
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
-    return {"type": kind}

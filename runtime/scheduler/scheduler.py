@@ -37,7 +37,7 @@ from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
-from .metrics import measure
+from .metrics import Measured, measure, snapshot
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -336,11 +336,9 @@ class Scheduler:
             case "shutdown":
                 self._stopping = True
             case "stats":
-                data = self.snapshot()
+                data = snapshot(*self._measured())
             case "metrics":
-                metrics = measure(
-                    self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
-                )
+                metrics = measure(*self._measured())
             case "radix_tree":
                 data = self.kv.tree(request.most_nodes)
             case "pin_prefix":
@@ -351,28 +349,12 @@ class Scheduler:
         reply = ControlReply(id=request.id, ok=ok, message=message, data=data, metrics=metrics)
         self._replies.append(reply)
 
+    def _measured(self) -> Measured:
+        return self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
+
     def _flush_cache(self) -> tuple[bool, str]:
         if self.queues.running or self.queues.waiting or len(self._grammars):
             return False, "requests are running: the cache can only be flushed when none is"
         self._collect()
         self.kv.reset()
         return True, ""
-
-    def snapshot(self) -> dict[str, object]:
-        """The numbers behind /server_info."""
-        cache = self.kv.prefix_cache
-        return {
-            "num_running_reqs": len(self.queues.running),
-            "num_queue_reqs": len(self.queues.waiting),
-            "num_grammar_queue_reqs": len(self._grammars),
-            "max_total_num_tokens": self._limits.max_total_tokens,
-            "num_used_tokens": self._limits.max_total_tokens
-            - self.kv.allocator.available()
-            - cache.evictable_size,
-            "num_free_slots": self.kv.allocator.available(),
-            "num_cached_tokens": cache.total_size,
-            "new_token_ratio": self._planner.new_token_ratio.value,
-            "num_pinned_tokens": cache.pinned_size,
-            **self.kv.counters(),
-            **self.stats.snapshot(),
-        }

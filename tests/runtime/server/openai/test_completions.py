@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.runtime.server.conftest import Connect
 from tests.runtime.server.sse import events
 from tests.runtime.text.echo import Side
 
@@ -138,13 +137,6 @@ async def test_a_null_is_a_field_left_out(client: httpx.AsyncClient) -> None:
     names = ["echo", "best_of", "suffix", "max_tokens", "logit_bias", "min_tokens", "top_k"]
     response = await client.post("/v1/completions", json={"prompt": "x"} | dict.fromkeys(names))
     assert response.status_code == 200, response.text
-
-
-async def test_a_body_too_large_is_413(connect: Connect) -> None:
-    async with connect(max_body_size=100) as client:
-        response = await client.post("/v1/completions", json={"prompt": "x" * 101})
-    assert response.status_code == 413
-    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_every_kind_of_damage_is_a_400(client: httpx.AsyncClient) -> None:
