@@ -202,10 +202,16 @@ class LLGuidanceBackend:
     def compile_tool_calls(self, spec: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles framed calls; see tool_calls.py."""
         overrides = _json_options(options)
-        calls = [json.dumps({**call, "x-guidance": overrides}, default=float) for call in spec.calls]
+        calls = [
+            json.dumps({**call, "x-guidance": overrides}, default=float) for call in spec.calls
+        ]
         rules = [
             "call: %s (%s) %s"
-            % (_quoted(spec.begin), " | ".join(f"%json {call}" for call in calls), _quoted(spec.end)),
+            % (
+                _quoted(spec.begin),
+                " | ".join(f"%json {call}" for call in calls),
+                _quoted(spec.end),
+            ),
             f"more: {_quoted(spec.separator)} call",
         ]
         most = "" if spec.max_calls is None else spec.max_calls - 1

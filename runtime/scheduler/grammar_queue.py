@@ -35,7 +35,9 @@ class Compiled(NamedTuple):
 
     def matcher(self) -> GrammarMatcher:
         matcher = self.grammar.matcher()
-        return matcher if self.reasoning_end is None else ReasoningMatcher(self.reasoning_end, matcher)
+        return (
+            matcher if self.reasoning_end is None else ReasoningMatcher(self.reasoning_end, matcher)
+        )
 
 
 class GrammarQueue:

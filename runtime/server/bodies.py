@@ -22,6 +22,11 @@ async def read(request: Request, kind: type[S]) -> S:
     Raises:
         RequestError: 413 for a body that is too large, 400 naming the field for one that is wrong.
     """
+    return decode(await read_bytes(request), kind)
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The body as it came; RequestError 413 if it is too large."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -29,8 +34,13 @@ async def read(request: Request, kind: type[S]) -> S:
         if size > MAX_BODY_BYTES:
             raise RequestError(f"the body is larger than {MAX_BODY_BYTES} bytes", status=413)
         chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def decode(data: bytes, kind: type[S]) -> S:
+    """JSON text to a struct; RequestError names the field that is wrong."""
     try:
-        return msgspec.json.decode(b"".join(chunks), type=kind)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         message = str(error)
         path = _PATH.search(message)

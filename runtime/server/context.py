@@ -12,6 +12,7 @@ from ..checkpoints.config import ModelConfig
 from ..errors import RequestError
 from ..messages import Pooling
 from ..server_args import ServerArgs
+from ..text.dialect import Dialect
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 
@@ -25,6 +26,10 @@ class ServerContext:
     config: ModelConfig
     model_name: str
     created: int = field(default_factory=lambda: int(time.time()))
+    dialect: Dialect = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dialect = Dialect.of(self.manager.tokenizer, self.args)
 
     @property
     def tokenizer(self) -> Tokenizer:

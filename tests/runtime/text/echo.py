@@ -49,7 +49,8 @@ class EchoScheduler:
     """A ``SchedulerClient``: answers a request with its own prompt, token by token.
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
-    limit end an answer, and so does the end of the prompt. A pooling request gets its first two ids.
+    limit end an answer, and so does the end of the prompt. A pooling request gets its first two
+    ids as its vector.
     """
 
     def __init__(self) -> None:
