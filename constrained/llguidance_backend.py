@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from llguidance.gbnf_to_lark import any_to_lark
 
+from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
 from .json_options import JsonOptions
 from .matcher import whole_characters
@@ -36,6 +37,8 @@ class LLGuidanceGrammar:
         vocabulary: the tokens the masks speak of.
         source_len: characters of llguidance's own form of the grammar, for the size estimate.
     """
+
+    warnings = ()
 
     def __init__(
         self, prototype: llguidance.LLMatcher, vocabulary: Vocabulary, source_len: int
@@ -146,12 +149,14 @@ class LLGuidanceMatcher:
         self._withheld = withheld
 
 
-class LLGuidanceBackend:
+class LLGuidanceBackend(GrammarBackend):
     """Compiles grammars with llguidance for one vocabulary.
 
     Args:
         vocabulary: the tokens; llguidance's own trie over them is built once, here.
     """
+
+    kinds = frozenset(("regex", "choices", "json_schema", "ebnf", "structural_tag", "tool_calls"))
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -178,10 +183,10 @@ class LLGuidanceBackend:
             raise GrammarError(f"ebnf: {error}") from error
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "ebnf")
 
-    def compile_json_schema(self, schema: str, options: JsonOptions) -> LLGuidanceGrammar:
-        """Compiles a JSON Schema given as JSON text; what llguidance lacks is refused."""
+    def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> LLGuidanceGrammar:
+        """Compiles a JSON Schema; what llguidance lacks is refused."""
         overrides = _json_options(options)
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema.text, overrides=overrides)
         return self._compile(grammar, "json_schema")
 
     def compile_structural_tag(self, tag: StructuralTag, options: JsonOptions) -> LLGuidanceGrammar:
@@ -199,27 +204,24 @@ class LLGuidanceBackend:
         lark = llguidance.StructTag.to_grammar(tags, assume_special=False, text_regex=ANY_TEXT)
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "structural_tag")
 
-    def compile_tool_calls(self, spec: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
+    def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles framed calls; see tool_calls.py."""
         overrides = _json_options(options)
-        calls = [
-            json.dumps({**call, "x-guidance": overrides}, default=float) for call in spec.calls
+        schemas = [
+            "%json " + JsonSchema.of({**call, "x-guidance": overrides}).text
+            for call in calls.schemas
         ]
-        rules = [
-            "call: %s (%s) %s"
-            % (
-                _quoted(spec.begin),
-                " | ".join(f"%json {call}" for call in calls),
-                _quoted(spec.end),
-            ),
-            f"more: {_quoted(spec.separator)} call",
-        ]
-        most = "" if spec.max_calls is None else spec.max_calls - 1
-        listed = "call" if most == 0 else f"call more{{{max(spec.min_calls - 1, 0)},{most}}}"
-        if spec.min_calls == 0:
+        begin, end, separator = _quoted(calls.begin), _quoted(calls.end), _quoted(calls.separator)
+        most = "" if calls.max_calls is None else calls.max_calls - 1
+        listed = "call" if most == 0 else f"call more{{{max(calls.min_calls - 1, 0)},{most}}}"
+        if calls.min_calls == 0:
             listed = f"({listed})?"
-        start = f"start: {_quoted(spec.opening)} {listed} {_quoted(spec.closing)}"
-        lark = "\n".join((start, *rules))
+        rules = (
+            f"start: {_quoted(calls.opening)} {listed} {_quoted(calls.closing)}",
+            f"call: {begin} ({' | '.join(schemas)}) {end}",
+            f"more: {separator} call",
+        )
+        lark = "\n".join(rules)
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "tool_calls")
 
     def _compile(self, grammar: str, kind: str) -> LLGuidanceGrammar:

@@ -16,7 +16,7 @@ class GrammarMatcher(Protocol):
 
     @property
     def num_constrained(self) -> int:
-        """How many of the last accepted tokens the grammar has constrained; free text came before."""
+        """Accepted tokens that the grammar has constrained; free text may have come before."""
 
     def accept_token(self, token_id: int) -> bool:
         """Advances by one token; False, and no change, where the grammar forbids it."""

@@ -32,7 +32,7 @@ class ToolCalls:
     end: str
     separator: str
     closing: str
-    calls: tuple[dict[str, Any], ...]
+    schemas: tuple[dict[str, Any], ...]
     min_calls: int
     max_calls: int | None
 
@@ -48,17 +48,17 @@ def parse_tool_calls(value: Any) -> ToolCalls:
     unknown = value.keys() - {*FRAME_TEXTS, "calls", "min", "max"}
     if unknown:
         raise GrammarError(f"tool_calls: unknown field {min(unknown)!r}")
-    texts = [value.get(name) for name in FRAME_TEXTS]
-    for name, text in zip(FRAME_TEXTS, texts, strict=True):
-        if not isinstance(text, str):
-            raise GrammarError(f"tool_calls: {name} must be a string, got {text!r}")
+    for name in FRAME_TEXTS:
+        if not isinstance(value.get(name), str):
+            raise GrammarError(f"tool_calls: {name} must be a string, got {value.get(name)!r}")
     calls = value.get("calls")
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise GrammarError("tool_calls: calls must be a list of JSON Schema objects")
     if not 0 < len(calls) <= MAX_CALL_SCHEMAS:
         raise GrammarError(f"tool_calls takes 1 to {MAX_CALL_SCHEMAS} calls, got {len(calls)}")
     least, most = _bounds(value.get("min"), value.get("max"))
-    return ToolCalls(*texts, tuple(calls), least, most)  # type: ignore[arg-type]  # checked above
+    texts = {name: value[name] for name in FRAME_TEXTS}
+    return ToolCalls(**texts, schemas=tuple(calls), min_calls=least, max_calls=most)
 
 
 def _bounds(least: Any, most: Any) -> tuple[int, int | None]:
@@ -72,14 +72,16 @@ def _bounds(least: Any, most: Any) -> tuple[int, int | None]:
     return least, most
 
 
-class CallState(NamedTuple):
+@dataclass(slots=True, frozen=True)
+class CallState:
     """A state of the network of call schema ``index``."""
 
     index: int
     state: State
 
 
-class AfterCalls(NamedTuple):
+@dataclass(slots=True, frozen=True)
+class AfterCalls:
     """``count`` calls are written; it stops counting where more would make no difference."""
 
     count: int
@@ -110,7 +112,7 @@ class ToolCallsNetwork:
 
     def __init__(self, spec: ToolCalls, network_of: Callable[[dict[str, Any]], Network]) -> None:
         self._spec = spec
-        self._networks = [network_of(schema) for schema in spec.calls]
+        self._networks = [network_of(schema) for schema in spec.schemas]
         self._counted = max(spec.min_calls, spec.max_calls or 1)
         self._leading: dict[bytes, list[LeadingText]] = {}
         for index in range(len(self._networks)):

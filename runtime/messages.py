@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .histogram import Histogram
 from .sampling_params import SamplingParams
 
 # --------------------------------------------------------------------------- to the scheduler
@@ -53,7 +54,14 @@ class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
 
 
 Action = Literal[
-    "flush_cache", "stats", "ping", "shutdown", "pin_prefix", "unpin_prefix", "radix_tree"
+    "flush_cache",
+    "stats",
+    "metrics",
+    "ping",
+    "shutdown",
+    "pin_prefix",
+    "unpin_prefix",
+    "radix_tree",
 ]
 
 
@@ -103,6 +111,13 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
     chosen: list[list[tuple[float, int]]] = []
 
 
+class RequestTimes(msgspec.Struct, frozen=True):
+    """Seconds a request spent in the scheduler before its first step."""
+
+    grammar: float = 0.0  # until its constraint was compiled
+    queue: float = 0.0  # then, until a batch had room for it
+
+
 class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What one request gained since its last message.
 
@@ -124,17 +139,52 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     output_logprobs: Logprobs | None = None
     pooled: bytes = b""
     warnings: list[str] = []
+    times: RequestTimes | None = None  # with ``finish``
 
 
 class BatchOutput(msgspec.Struct, tag="outputs"):
     outputs: list[RequestOutput]
 
 
+class SchedulerMetrics(msgspec.Struct, kw_only=True):
+    """The scheduler's part of /metrics, under upstream's names.
+
+    Names that end in ``_total`` only grow over the life of a scheduler.
+    """
+
+    num_running_reqs: int
+    num_queue_reqs: int
+    num_grammar_queue_reqs: int
+    num_retracted_reqs: int  # of those in the queue
+    num_used_tokens: int
+    max_total_num_tokens: int
+    token_usage: float
+    utilization: float  # running requests, of as many as one batch may have
+    cache_hit_rate: float
+    gen_throughput: float
+    new_token_ratio: float
+    page_size: int
+    context_len: int
+    num_retracted_requests_total: int
+    evicted_tokens_total: int
+    forced_tokens_total: int
+    prefill_tokens_total: int
+    scheduler_steps_total: int
+    scheduler_idle_seconds_total: float
+    num_grammar_cache_hit_total: int
+    num_grammar_aborted_total: int
+    eviction_duration_seconds: Histogram
+    grammar_compilation_time_seconds: Histogram
+
+
 class ControlReply(msgspec.Struct, tag="reply", kw_only=True):
+    """``data`` answers most actions, ``metrics`` that of the name."""
+
     id: int
     ok: bool
     message: str = ""
     data: dict[str, Any] = {}
+    metrics: SchedulerMetrics | None = None
 
 
 class SchedulerReady(msgspec.Struct, tag="ready", kw_only=True):

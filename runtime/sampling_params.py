@@ -73,7 +73,8 @@ class SamplingParams:
         """Settings as SGLang's clients write them.
 
         ``stop``, ``stop_token_ids`` and ``stop_regex`` may be single values, ``top_k`` -1 means
-        all, a ``json_schema`` or ``tool_calls`` may be a dict, ``sampling_seed`` is the seed; None is "not set".
+        all, a ``json_schema`` or ``tool_calls`` may be a dict, ``sampling_seed`` is the seed; None
+        is "not set".
 
         Raises:
             RequestError: an unknown name, or a value that cannot be meant.
@@ -81,11 +82,12 @@ class SamplingParams:
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in data.items():
+            if value is None:
+                continue
             name = "seed" if key == "sampling_seed" else key
             if name not in known:
                 raise RequestError(f"unknown sampling parameter {key!r}", param=key)
-            if value is not None:
-                values[name] = _from_client(name, value)
+            values[name] = _from_client(name, value)
         params = cls(**values)
         params.validate()
         return params

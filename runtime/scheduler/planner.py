@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Planner:
         self.new_token_ratio = NewTokenRatio(conservativeness)
         self._kv = kv
         self._chunk_size = chunk_size
-        self._max_running = max_running
+        self.max_running = max_running
 
     def plan_running(self, running: list[Req]) -> tuple[list[Part], int]:
         """Parts of the running requests and the budget that remains for new ones.
@@ -101,7 +102,7 @@ class Planner:
         running = queues.running
         if not queues.waiting or budget <= 0:
             return []
-        if len(running) >= self._max_running and not self.policy.preemptive:
+        if len(running) >= self.max_running and not self.policy.preemptive:
             return []
         parts: list[Part] = []
         shares = self._kv.shares
@@ -132,13 +133,14 @@ class Planner:
             promised += self._promised(req)
             parts.append(part)
             running.append(req)
+            req.started = req.started or time.monotonic()
             filling.add(req)
         take_out(queues.waiting, [part.req for part in parts])
         return parts
 
     def _fits(self, req: Req, running: Sequence[Req], room: int) -> bool:
         # A matched prefix is locked, and so no longer available: it counts as needed.
-        return not running or (len(running) < self._max_running and self._needed(req) <= room)
+        return not running or (len(running) < self.max_running and self._needed(req) <= room)
 
     def _displaced(self, req: Req, running: Sequence[Req], room: int) -> list[Req]:
         """Running requests whose place and memory suffice for ``req``; none if no such are."""
@@ -152,7 +154,7 @@ class Planner:
             victims.append(victim)
             room += victim.alloc_len + self._promised(victim)
             remaining = len(running) - len(victims)
-            if remaining == 0 or (remaining < self._max_running and self._needed(req) <= room):
+            if remaining == 0 or (remaining < self.max_running and self._needed(req) <= room):
                 return victims
         return []
 

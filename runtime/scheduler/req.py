@@ -12,7 +12,7 @@ from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.radix_cache.host_tier import KVLoad
 from sglang_lang.radix_cache.radix_tree import TreeNode
 
-from ..messages import FinishReason, GenerateRequest, Logprobs
+from ..messages import FinishReason, GenerateRequest, Logprobs, RequestTimes
 from ..sampling_params import SamplingParams
 from .stop_checker import StopChecker
 
@@ -60,6 +60,8 @@ class Req:
         "input_logprobs",
         "output_logprobs",
         "arrival",
+        "queued",
+        "started",
         "passed_over",
         "needs_tokens",
         "healed_at",
@@ -94,6 +96,8 @@ class Req:
         self.output_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
         self.scored_len = self._first_scored()  # prompt tokens before it need no logprob any more
         self.arrival = time.monotonic()
+        self.queued = self.arrival  # later for one whose grammar is compiled first
+        self.started: float | None = None  # when it was first in a batch
         self.passed_over = 0
         # Whether a step can only be planned once the token before it is known.
         self.needs_tokens = request.sampling_params.has_penalties
@@ -138,6 +142,11 @@ class Req:
     @property
     def is_running(self) -> bool:
         return self.pool_idx is not None
+
+    @property
+    def times(self) -> RequestTimes:
+        started = self.started or self.queued  # a grammar may force the whole output
+        return RequestTimes(self.queued - self.arrival, started - self.queued)
 
     # ------------------------------------------------------------------ tokens
 

@@ -130,6 +130,7 @@ class ResultProcessor:
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
             num_retractions=req.num_retractions,
+            times=None if req.finish is None else req.times,
             pooled=req.pooled() if req.finish is not None else b"",
             warnings=req.warnings,
         )

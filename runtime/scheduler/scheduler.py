@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,8 @@ from ..messages import (
     FromScheduler,
     GenerateRequest,
     RequestOutput,
+    SchedulerMetrics,
+    ToScheduler,
 )
 from ..model_executor.model_runner import LaunchedStep
 from ..model_executor.step import StepInput
@@ -34,6 +37,7 @@ from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
+from .metrics import measure
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -210,7 +214,7 @@ class Scheduler:
     # ------------------------------------------------------------------ requests come and go
 
     def _receive(self) -> None:
-        for message in self._port.recv(self._patience_ms()):
+        for message in self._wait():
             if isinstance(message, GenerateRequest):
                 self._add(message)
             elif isinstance(message, AbortRequest):
@@ -224,6 +228,15 @@ class Scheduler:
             self._end(failure.req, FinishReason("abort", None, failure.message, 400, kind))
         for req in ready:
             self._enqueue(req)
+
+    def _wait(self) -> list[ToScheduler]:
+        patience = self._patience_ms()
+        if not patience:
+            return self._port.recv(0)
+        begin = time.monotonic()
+        messages = self._port.recv(patience)
+        self.stats.idle_seconds += time.monotonic() - begin
+        return messages
 
     def _patience_ms(self) -> int:
         """How long the loop may wait for a message: not at all while there is work."""
@@ -254,6 +267,8 @@ class Scheduler:
             self._enqueue(req)
 
     def _enqueue(self, req: Req) -> None:
+        if req.matcher is not None:
+            req.queued = time.monotonic()
         req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
@@ -318,6 +333,7 @@ class Scheduler:
     def _control(self, request: ControlRequest) -> None:
         ok, message = True, ""
         data: dict[str, object] = {}
+        metrics: SchedulerMetrics | None = None
         match request.action:
             case "flush_cache":
                 ok, message = self._flush_cache()
@@ -325,6 +341,10 @@ class Scheduler:
                 self._stopping = True
             case "stats":
                 data = self.snapshot()
+            case "metrics":
+                metrics = measure(
+                    self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
+                )
             case "radix_tree":
                 data = self.kv.tree(request.most_nodes)
             case "pin_prefix":
@@ -332,7 +352,8 @@ class Scheduler:
                 ok, data = pinned is not None, {"pinned_tokens": pinned}
             case "unpin_prefix":
                 ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
-        self._replies.append(ControlReply(id=request.id, ok=ok, message=message, data=data))
+        reply = ControlReply(id=request.id, ok=ok, message=message, data=data, metrics=metrics)
+        self._replies.append(reply)
 
     def _flush_cache(self) -> tuple[bool, str]:
         if self.queues.running or self.queues.waiting or len(self._grammars):
@@ -342,7 +363,7 @@ class Scheduler:
         return True, ""
 
     def snapshot(self) -> dict[str, object]:
-        """The numbers behind /server_info and /metrics."""
+        """The numbers behind /server_info."""
         cache = self.kv.prefix_cache
         return {
             "num_running_reqs": len(self.queues.running),

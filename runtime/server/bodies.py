@@ -12,7 +12,6 @@ from fastapi import Request
 from ..errors import RequestError
 
 S = TypeVar("S", bound=msgspec.Struct)
-MAX_BODY_BYTES = 64 << 20
 _PATH = re.compile(r" - at `\$\.?([^`]*)`")
 
 
@@ -20,21 +19,9 @@ async def read(request: Request, kind: type[S]) -> S:
     """Decode the body.
 
     Raises:
-        RequestError: 413 for a body that is too large, 400 naming the field for one that is wrong.
+        RequestError: names the field that is wrong; 413 for a body that is too large.
     """
-    return decode(await read_bytes(request), kind)
-
-
-async def read_bytes(request: Request) -> bytes:
-    """The body as it came; RequestError 413 if it is too large."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise RequestError(f"the body is larger than {MAX_BODY_BYTES} bytes", status=413)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return decode(await request.body(), kind)
 
 
 def decode(data: bytes, kind: type[S]) -> S:

@@ -15,6 +15,7 @@ from ..server_args import ServerArgs
 from ..text.dialect import Dialect
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
+from .http_stats import HttpStats
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
 
@@ -25,6 +26,8 @@ class ServerContext:
     manager: TokenizerManager
     config: ModelConfig
     model_name: str
+    http_stats: HttpStats = field(default_factory=HttpStats)
+    startup_seconds: float | None = None  # known once it can take requests
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
 

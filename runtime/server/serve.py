@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
+import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psutil
 import uvicorn
 from fastapi import FastAPI
 
-from ..errors import SGLangError
+from ..errors import ServerArgsError, SGLangError
+from ..listener import address_of
 from ..sampling_params import SamplingParams
 from ..server_args import ServerArgs
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
@@ -21,7 +26,6 @@ from .supervisor import SchedulerProcess, Supervisor
 
 logger = logging.getLogger(__name__)
 
-GRACEFUL_SECONDS = 30  # that running requests have after SIGTERM
 BACKLOG = 4096
 
 
@@ -66,18 +70,27 @@ async def _listen(
         watching = asyncio.ensure_future(supervisor.run_forever())
         if not args.skip_server_warmup:
             await _warm_up(context.manager)
-        logger.info("%s on http://%s:%d", context.model_name, *listener.getsockname()[:2])
+        context.startup_seconds = time.time() - psutil.Process().create_time()
+        scheme = "http" if args.ssl_certfile is None else "https"
+        logger.info("%s on %s", context.model_name, address_of(listener, scheme))
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
     config = uvicorn.Config(
         create_app(context, beside),
-        log_level=args.log_level,
+        log_config=None,
         access_log=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_graceful_shutdown=math.ceil(args.graceful_timeout),
+        ssl_certfile=args.ssl_certfile,
+        ssl_keyfile=args.ssl_keyfile,
+        ssl_keyfile_password=args.ssl_keyfile_password,
     )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ServerArgsError(f"--ssl-certfile {args.ssl_certfile}: {error}") from error
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
