@@ -17,7 +17,7 @@ from .context import ServerContext
 from .errors import on_error
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
-from .native import admin, generate, parsers, scoring, state, tokens
+from .native import admin, encode, generate, parsers, profile, scoring, state, tokens
 from .openai import chat, completions, embeddings, models
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -25,9 +25,11 @@ ROUTES = (
     generate,
     state,
     admin,
+    profile,
     tokens,
     parsers,
     scoring,
+    encode,
     cache_admin,
     metrics,
     models,

@@ -28,6 +28,7 @@ class ServerContext:
     model_name: str
     http_stats: HttpStats = field(default_factory=HttpStats)
     startup_seconds: float | None = None  # known once it can take requests
+    weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
 
