@@ -17,7 +17,7 @@ from .context import ServerContext
 from .errors import on_error
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
-from .native import admin, encode, generate, parsers, profile, scoring, state, tokens
+from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
 from .openai import chat, completions, embeddings, models
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -26,6 +26,7 @@ ROUTES = (
     state,
     admin,
     profile,
+    sessions,
     tokens,
     parsers,
     scoring,

@@ -30,7 +30,7 @@ from ..messages import (
 from ..sampling_params import SamplingParams
 from .commands import Commands
 from .detokenizer import IncrementalDetokenizer
-from .generation import Generation
+from .generation import Generation, raise_aborted
 from .live_request import LiveRequest
 from .request_stats import RequestStats
 from .tokenizer import Tokenizer
@@ -389,15 +389,3 @@ def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:
         )
         for i in range(params.n)
     ]
-
-
-def raise_aborted(generation: Generation, param_names: Mapping[str, str]) -> None:
-    """An aborted request ends in an exception that says why, in the client's words."""
-    finish = generation.finish
-    assert finish is not None
-    raise RequestError(
-        finish.message or "the request was aborted",
-        param=param_names.get(finish.param, finish.param) if finish.param else None,
-        status=finish.status_code or 500,
-        code="request_aborted" if finish.status_code == 499 else None,
-    )
