@@ -96,6 +96,14 @@ class ServerArgs:
     disable_overlap_schedule: bool = _arg("schedule and compute in turn", False)
     stream_interval: int = _arg("tokens between two messages of a stream", 1)
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
+    # --- speculation
+    speculative_algorithm: Literal["none", "ngram"] = _arg(
+        "ngram drafts what followed the last tokens earlier in the same request, and verifies it "
+        "in one step; the text stays the same",
+        "none",
+    )
+    speculative_num_draft_tokens: int = _arg("longest draft", 8)
+    speculative_ngram_min_match: int = _arg("fewest tokens that must match for a draft", 3)
     # --- structured output
     grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")
     disable_jump_forward: bool = _arg("decode forced text token by token", False)
@@ -105,6 +113,8 @@ class ServerArgs:
             ("port", 0, 65535),
             ("page_size", 1, 1024),
             ("stream_interval", 1, 1_000_000),
+            ("speculative_num_draft_tokens", 1, 64),
+            ("speculative_ngram_min_match", 1, 16),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

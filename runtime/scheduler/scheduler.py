@@ -37,6 +37,7 @@ from .limits import Limits
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
+from .speculation import fill_masks
 from .stats import SchedulerStats
 from .step_builder import StepBuilder
 from .stop_checker import StopChecker, TokenBytes
@@ -185,13 +186,16 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
-        if not constrained:
+        parts = [part for part in in_flight.batch.parts if part.samples and part.req.matcher]
+        if not parts:
             return
-        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
+        rows = sum(part.num_sampled for part in parts)
+        bitmask = np.full((rows, self._mask_words), -1, dtype=np.int32)
+        row = 0
+        for part in parts:
+            if part.req.finish is None:
+                fill_masks(part, bitmask, row)
+            row += part.num_sampled
         in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
@@ -250,7 +254,7 @@ class Scheduler:
             self._enqueue(req)
 
     def _enqueue(self, req: Req) -> None:
-        req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
+        req.needs_tokens = self._results.needs_tokens(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
             self._end(req, req.finish)
