@@ -97,13 +97,14 @@ class ServerArgs:
     stream_interval: int = _arg("tokens between two messages of a stream", 1)
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
     # --- speculation
-    speculative_algorithm: Literal["none", "ngram"] = _arg(
+    speculative_algorithm: Literal["ngram", "none"] | None = _arg(
         "ngram drafts what followed the last tokens earlier in the same request, and verifies it "
-        "in one step; the text stays the same",
-        "none",
+        "in one step, with the same text; the default on a CPU",
+        None,
     )
     speculative_num_draft_tokens: int = _arg("longest draft", 8)
     speculative_ngram_min_match: int = _arg("fewest tokens that must match for a draft", 3)
+    speculative_max_batch: int | None = _arg("most requests in a step that has drafts", None)
     # --- structured output
     grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")
     disable_jump_forward: bool = _arg("decode forced text token by token", False)
@@ -148,6 +149,8 @@ def resolve(args: ServerArgs) -> ServerArgs:
         "chunked_prefill_size": 8192 if on_gpu else 512,
         "max_running_requests": 256 if on_gpu else 128,
         "max_queued_requests": 8192,
+        "speculative_algorithm": "none" if on_gpu else "ngram",
+        "speculative_max_batch": 16 if on_gpu else 2,
         "mem_fraction_static": 0.85 if on_gpu else 0.3,
     }
     settled = {name: value for name, value in defaults.items() if getattr(args, name) is None}

@@ -89,6 +89,10 @@ class Planner:
             self._speculation.extend(parts, self._kv.free(), self._kv.page_size)
         return parts, budget
 
+    def may_draft(self, reqs: list[Req]) -> bool:
+        """Whether drafts might follow the tokens that these requests' step gives."""
+        return self._speculation is not None and self._speculation.may_serve(reqs)
+
     def grow(self, parts: list[Part]) -> bool:
         """Give every part its KV slots; False if there are too few even after evicting."""
         ones: list[Req] = []

@@ -76,11 +76,6 @@ class ResultProcessor:
             return not self._finish_or_jump(req, req.matcher)
         return True
 
-    def needs_tokens(self, req: Req) -> bool:
-        """Whether the request's next step can only be planned once its last token is known."""
-        drafted = self._speculation is not None and self._speculation.serves(req)
-        return drafted or req.params.has_penalties or self.may_jump(req)
-
     def may_jump(self, req: Req) -> bool:
         """Whether a token of this request may bring others with it.
 
@@ -163,6 +158,8 @@ class ResultProcessor:
             completion_tokens=req.sent_len,
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
+            drafted_tokens=req.drafted_tokens,
+            accepted_tokens=req.accepted_tokens,
             num_retractions=req.num_retractions,
         )
         if req.request.return_logprob:

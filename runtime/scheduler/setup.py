@@ -41,8 +41,6 @@ from .tier_setup import make_tier
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Tokens in a step up to which it waits for the weights, so that drafted ones cost little.
-MOST_ROWS = {"cpu": 16, "cuda": 256}
 # Beyond this many tokens of cache for every running request, more memory buys little.
 USEFUL_CONTEXTS = 64
 
@@ -154,10 +152,11 @@ def _ready(
 def _speculation(args: ServerArgs) -> NgramSpeculation | None:
     if args.speculative_algorithm != "ngram":
         return None
+    assert args.speculative_max_batch is not None
     return NgramSpeculation(
         args.speculative_num_draft_tokens,
         args.speculative_ngram_min_match,
-        MOST_ROWS[args.device],
+        args.speculative_max_batch,
     )
 
 

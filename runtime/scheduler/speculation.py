@@ -24,40 +24,41 @@ class NgramSpeculation:
     """Drafts for the requests of a step as far as that pays.
 
     A request's drafts grow with its luck: one that is accepted whole doubles the next, one that
-    fails cuts it to what was accepted and one more. Extra rows are nearly free while a step waits
-    for memory, and cost their share once it computes; ``most_rows`` is where that begins.
+    fails cuts it to what was accepted and one more. In a small batch a step waits for the weights,
+    and drafted rows are nearly free; in a large one they cost their share of its computation.
 
     Args:
         num_draft_tokens: longest draft.
         min_match: fewest tokens that must have stood before, for a draft.
-        most_rows: tokens in a step beyond which nothing is drafted.
+        max_batch: most requests in a step that has drafts.
     """
 
-    def __init__(self, num_draft_tokens: int, min_match: int, most_rows: int) -> None:
+    def __init__(self, num_draft_tokens: int, min_match: int, max_batch: int) -> None:
         self._num_draft_tokens = num_draft_tokens
         self._min_match = min_match
-        self._most_rows = most_rows
+        self._max_batch = max_batch
 
-    def serves(self, req: Req) -> bool:
-        """Whether the request's tokens can be drafted: penalties depend on each token before."""
-        return not req.params.has_penalties and not req.prefill_only
+    def may_serve(self, reqs: list[Req]) -> bool:
+        """Whether one of the requests of a step may have drafts in the next one."""
+        return len(reqs) <= self._max_batch and any(self._serves(req) for req in reqs)
 
     def extend(self, parts: list[Part], free_slots: int, page_size: int) -> None:
         """Put drafts behind parts that decode one token, where slots for them are free anyway."""
-        rows = sum(part.length for part in parts)
-        free_slots -= rows + len(parts) * page_size
+        if len(parts) > self._max_batch:
+            return
+        free_slots -= sum(part.length + page_size for part in parts)
         for part in parts:
-            most = min(self._most_rows - rows, free_slots)
-            if most <= 0:
-                return
-            if part.length == 1 and part.samples and not part.req.pending:
-                part.draft = self._draft(part.req, most)
+            if part.length == 1 and part.samples and not part.req.pending and free_slots > 0:
+                part.draft = self._draft(part.req, free_slots)
                 part.length += len(part.draft)
-                rows += len(part.draft)
                 free_slots -= len(part.draft)
 
+    def _serves(self, req: Req) -> bool:
+        """Penalties depend on every token before, so they allow no drafts."""
+        return not req.params.has_penalties and req.output_len >= req.draft_again_at
+
     def _draft(self, req: Req, most: int) -> list[int]:
-        if not self.serves(req) or req.output_len < req.draft_again_at:
+        if not self._serves(req):
             return []
         most = min(most, req.draft_len or self._num_draft_tokens, req.remaining_len - 1)
         draft = propose(req.token_array(len(req.tokens)), most, self._min_match)
@@ -76,9 +77,10 @@ class NgramSpeculation:
 
 
 def propose(tokens: npt.NDArray[np.int32], most: int, min_match: int) -> list[int]:
-    """Up to ``most`` tokens that followed the longest earlier copy of the last tokens.
+    """``most`` tokens as they followed the longest earlier copy of the last tokens.
 
-    Of copies of the same length the latest counts. Nothing if fewer than ``min_match`` match.
+    Of copies of the same length the latest counts; what followed it is repeated where it is too
+    short. Nothing if fewer than ``min_match`` tokens match.
 
     Args:
         tokens: [N] token ids.
@@ -96,9 +98,9 @@ def propose(tokens: npt.NDArray[np.int32], most: int, min_match: int) -> list[in
         ends, longest = longer, longest + 1
     if not len(ends) or longest < min_match:
         return []
-    start = int(ends[-1]) + 1
-    copied: list[int] = tokens[start : start + most].tolist()
-    return copied
+    copy = tokens[int(ends[-1]) + 1 :]
+    drafted: list[int] = np.resize(copy, most).tolist()
+    return drafted
 
 
 def fill_masks(part: Part, bitmask: npt.NDArray[np.int32], row: int) -> None:
