@@ -87,13 +87,15 @@ class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a request ended.
 
     ``stop``: ``matched`` is the stop string or token id. ``length``: the token budget or the
-    context ended. ``abort``: ``message`` says why and ``status_code`` is the HTTP status.
+    context ended. ``abort``: ``message`` says why, ``status_code`` is the HTTP status and ``param``
+    the sampling parameter that is to blame.
     """
 
     type: Literal["stop", "length", "abort"]
     matched: int | str | None = None
     message: str | None = None
     status_code: int | None = None
+    param: str | None = None
 
 
 class Logprobs(msgspec.Struct, omit_defaults=True):

@@ -70,6 +70,12 @@ class ServerArgs:
         "auto is the model's own way, and mean for a model that has none",
         "auto",
     )
+    tool_call_parser: Literal[
+        "auto", "hermes", "llama3", "mistral", "pythonic", "deepseek", "json"
+    ] = _arg("how the model writes tool calls; auto looks at its chat template", "auto")
+    reasoning_parser: Literal["auto", "none", "qwen3", "deepseek-r1", "gpt-oss"] = _arg(
+        "how the model writes its reasoning; auto looks at its chat template", "auto"
+    )
     random_seed: int | None = _arg("seed of sampling for requests that bring none", None)
     # --- HTTP
     host: str = _arg("address to listen on", "127.0.0.1")

@@ -223,7 +223,9 @@ class Scheduler:
                 self._control(message)
         ready, failed = self._grammars.poll()
         for failure in failed:
-            self._end(failure.req, FinishReason("abort", None, failure.message, 400))
+            constraint = failure.req.params.constraint
+            kind = constraint[0] if constraint is not None else None
+            self._end(failure.req, FinishReason("abort", None, failure.message, 400, kind))
         for req in ready:
             self._enqueue(req)
 
@@ -249,13 +251,15 @@ class Scheduler:
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         req = Req(request, seed, self._limits.context_len)
         if problem := self._limits.refusal(req):
-            self._end(req, FinishReason("abort", None, problem, 400))
+            self._end(req, FinishReason("abort", None, problem, 400, "max_new_tokens"))
             return
         if params.stop or params.stop_regex:
             try:
                 req.stop_checker = StopChecker(params.stop, params.stop_regex, self._token_bytes)
             except GrammarError as error:
-                self._end(req, FinishReason("abort", None, f"stop_regex: {error}", 400))
+                self._end(
+                    req, FinishReason("abort", None, f"stop_regex: {error}", 400, "stop_regex")
+                )
                 return
         if params.constraint is not None:
             self._grammars.add(req)

@@ -59,27 +59,6 @@ async def test_echo_and_offsets_go_on_through_a_stream(client: httpx.AsyncClient
         assert joined == whole["logprobs"][name]
 
 
-async def test_a_chat_streams_its_role_first_and_its_reason_last(client: httpx.AsyncClient) -> None:
-    chunks = events((await client.post("/v1/chat/completions", json=CHAT | {"stream": True})).text)
-    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
-    assert deltas[0] == {"role": "assistant", "content": ""}
-    assert deltas[-1] == {}
-    assert "".join(delta.get("content", "") for delta in deltas) == CHAT_TEXT
-    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
-    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
-    assert len({chunk["id"] for chunk in chunks}) == 1
-
-
-async def test_a_chat_without_a_limit_may_fill_the_context(
-    client: httpx.AsyncClient, side: Side
-) -> None:
-    await client.post("/v1/chat/completions", json=CHAT)
-    request = side.scheduler.requests[0]
-    assert len(request.input_ids) + request.sampling_params.max_new_tokens == 256
-    await client.post("/v1/chat/completions", json=CHAT | {"max_completion_tokens": 3})
-    assert side.scheduler.requests[1].sampling_params.max_new_tokens == 3
-
-
 @pytest.mark.parametrize("model", [None, "", "default", "unknown", "echo"])
 async def test_names_of_the_served_model(client: httpx.AsyncClient, model: str | None) -> None:
     response = await client.post("/v1/completions", json={"model": model, "prompt": "x"})
