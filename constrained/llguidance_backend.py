@@ -207,23 +207,9 @@ class LLGuidanceBackend(GrammarBackend):
     def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles framed calls; see tool_calls.py."""
         overrides = _json_options(options)
-<<<<<<< HEAD
         schemas = [
             "%json " + JsonSchema.of({**call, "x-guidance": overrides}).text
             for call in calls.schemas
-=======
-        calls = [
-            json.dumps({**call, "x-guidance": overrides}, default=float) for call in spec.calls
-        ]
-        rules = [
-            "call: %s (%s) %s"
-            % (
-                _quoted(spec.begin),
-                " | ".join(f"%json {call}" for call in calls),
-                _quoted(spec.end),
-            ),
-            f"more: {_quoted(spec.separator)} call",
->>>>>>> openai
         ]
         begin, end, separator = _quoted(calls.begin), _quoted(calls.end), _quoted(calls.separator)
         most = "" if calls.max_calls is None else calls.max_calls - 1

@@ -41,6 +41,7 @@ from .metrics import Measured, measure, snapshot
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
+from .speculation import fill_masks
 from .stats import SchedulerStats
 from .step_builder import StepBuilder
 from .stop_checker import StopChecker, TokenBytes
@@ -151,8 +152,10 @@ class Scheduler:
         self._flush()
 
     def _must_know_tokens(self) -> bool:
-        in_flight = self._in_flight
-        return in_flight is not None and any(p.req.needs_tokens for p in in_flight.batch.parts)
+        if self._in_flight is None:
+            return False
+        reqs = [part.req for part in self._in_flight.batch.parts]
+        return any(req.needs_tokens for req in reqs) or self._planner.may_draft(reqs)
 
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
@@ -189,13 +192,16 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
-        if not constrained:
+        parts = [part for part in in_flight.batch.parts if part.samples and part.req.matcher]
+        if not parts:
             return
-        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
+        rows = sum(part.num_sampled for part in parts)
+        bitmask = np.full((rows, self._mask_words), -1, dtype=np.int32)
+        row = 0
+        for part in parts:
+            if part.req.finish is None:
+                fill_masks(part, bitmask, row)
+            row += part.num_sampled
         in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:

@@ -21,27 +21,11 @@ async def read(request: Request, kind: type[S]) -> S:
     Raises:
         RequestError: names the field that is wrong; 413 for a body that is too large.
     """
-<<<<<<< HEAD
-    data = await request.body()
-=======
-    return decode(await read_bytes(request), kind)
-
-
-async def read_bytes(request: Request) -> bytes:
-    """The body as it came; RequestError 413 if it is too large."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise RequestError(f"the body is larger than {MAX_BODY_BYTES} bytes", status=413)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return decode(await request.body(), kind)
 
 
 def decode(data: bytes, kind: type[S]) -> S:
     """JSON text to a struct; RequestError names the field that is wrong."""
->>>>>>> openai
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

@@ -11,7 +11,7 @@ from fastapi import Request
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
-from ..bodies import decode, namespace, read_bytes
+from ..bodies import decode, namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -204,7 +204,7 @@ _SAME_NAMES = (
 
 async def read_sampling(request: Request, kind: type[B]) -> B:
     """Decode a request's body; see ``decode_sampling``."""
-    return decode_sampling(await read_bytes(request), kind)
+    return decode_sampling(await request.body(), kind)
 
 
 def decode_sampling(data: bytes, kind: type[B]) -> B:

@@ -52,13 +52,8 @@ class EchoScheduler:
     """A ``SchedulerClient``: answers a request with its own prompt, token by token.
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
-<<<<<<< HEAD
     limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
     says no more. A pooling request gets its first two ids.
-=======
-    limit end an answer, and so does the end of the prompt. A pooling request gets its first two
-    ids as its vector.
->>>>>>> openai
     """
 
     def __init__(self) -> None:
