@@ -14,8 +14,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from sglang_lang.constrained.errors import GrammarError
 
 from ..ipc import SchedulerPort
@@ -37,11 +35,11 @@ from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
+from .masks import step_masks
 from .metrics import Measured, measure, snapshot
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
-from .speculation import fill_masks
 from .stats import SchedulerStats
 from .step_builder import StepBuilder
 from .stop_checker import StopChecker, TokenBytes
@@ -192,17 +190,9 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        parts = [part for part in in_flight.batch.parts if part.samples and part.req.matcher]
-        if not parts:
-            return
-        rows = sum(part.num_sampled for part in parts)
-        bitmask = np.full((rows, self._mask_words), -1, dtype=np.int32)
-        row = 0
-        for part in parts:
-            if part.req.finish is None:
-                fill_masks(part, bitmask, row)
-            row += part.num_sampled
-        in_flight.launched.give_bitmask(bitmask)
+        bitmask = step_masks(in_flight.batch, self._mask_words)
+        if bitmask is not None:
+            in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
         """Wait for the step in flight and give its tokens to their requests."""
