@@ -132,7 +132,11 @@ class ModelRunner:
         if num_sampled:
             owners = batch.req_pool_indices[self._tensor(step.sampled_requests)]
             self._last_token[owners.long()] = ids
-        result = StepResult(ids.tolist(), [None] * num_sampled, scored_logprobs)
+        pooled = [
+            hidden[first:end].sum(dim=0, dtype=torch.float32).numpy(force=True)
+            for first, end in step.pooled_rows
+        ]
+        result = StepResult(ids.tolist(), [None] * num_sampled, scored_logprobs, pooled)
         if raw is not None:
             rows = token_logprobs(
                 raw,

@@ -13,7 +13,8 @@ class Part:
 
     ``samples``: the step computes the last missing KV, so a next token is drawn.
     ``score_first .. score_last``: positions of known tokens whose logprob this step yields (the
-    row of position p - 1 predicts token p); empty unless asked for.
+    row of position p - 1 predicts token p); empty unless asked for. ``pool_from``: position from
+    which on this step's hidden states are summed for the request; None for not at all.
     ``draft``: guessed tokens at the part's end, to be verified; each is sampled after as well.
     """
 
@@ -23,6 +24,7 @@ class Part:
     samples: bool
     score_first: int = 0
     score_last: int = -1
+    pool_from: int | None = None
     draft: list[int] = field(default_factory=list)
 
     @property

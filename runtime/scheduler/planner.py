@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ class Planner:
         self.new_token_ratio = NewTokenRatio(conservativeness)
         self._kv = kv
         self._chunk_size = chunk_size
-        self._max_running = max_running
+        self.max_running = max_running
         self._speculation = speculation
 
     def plan_running(self, running: list[Req]) -> tuple[list[Part], int]:
@@ -111,7 +112,7 @@ class Planner:
         running = queues.running
         if not queues.waiting or budget <= 0:
             return []
-        if len(running) >= self._max_running and not self.policy.preemptive:
+        if len(running) >= self.max_running and not self.policy.preemptive:
             return []
         parts: list[Part] = []
         shares = self._kv.shares
@@ -142,13 +143,14 @@ class Planner:
             promised += self._promised(req)
             parts.append(part)
             running.append(req)
+            req.started = req.started or time.monotonic()
             filling.add(req)
         take_out(queues.waiting, [part.req for part in parts])
         return parts
 
     def _fits(self, req: Req, running: Sequence[Req], room: int) -> bool:
         # A matched prefix is locked, and so no longer available: it counts as needed.
-        return not running or (len(running) < self._max_running and self._needed(req) <= room)
+        return not running or (len(running) < self.max_running and self._needed(req) <= room)
 
     def _displaced(self, req: Req, running: Sequence[Req], room: int) -> list[Req]:
         """Running requests whose place and memory suffice for ``req``; none if no such are."""
@@ -162,7 +164,7 @@ class Planner:
             victims.append(victim)
             room += victim.alloc_len + self._promised(victim)
             remaining = len(running) - len(victims)
-            if remaining == 0 or (remaining < self._max_running and self._needed(req) <= room):
+            if remaining == 0 or (remaining < self.max_running and self._needed(req) <= room):
                 return victims
         return []
 
@@ -195,4 +197,8 @@ def _part(req: Req, length: int) -> Part:
     if req.scored_len < req.prompt_len:
         part.score_first = max(req.scored_len, req.kv_len + 1)
         part.score_last = min(end, req.prompt_len - 1)
+    if req.request.pooling == "mean":
+        part.pool_from = req.kv_len
+    elif req.request.pooling == "last" and end == req.prompt_len:
+        part.pool_from = end - 1
     return part

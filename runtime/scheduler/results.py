@@ -161,6 +161,9 @@ class ResultProcessor:
             drafted_tokens=req.drafted_tokens,
             accepted_tokens=req.accepted_tokens,
             num_retractions=req.num_retractions,
+            times=None if req.finish is None else req.times,
+            pooled=req.pooled() if req.finish is not None else b"",
+            warnings=req.warnings,
         )
         if req.request.return_logprob:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
@@ -177,9 +180,11 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
     """
     touched: list[Req] = []
     tokens = zip(result.next_ids, result.sampled_logprobs, strict=True)
+    pooled = iter(result.pooled)
     scored = 0
     for part in parts:
         req = part.req
+        hidden = next(pooled) if part.pool_from is not None else None
         sampled = [next(tokens) for _ in range(part.num_sampled)]
         num_scored = part.score_last - part.score_first + 1
         if num_scored > 0:
@@ -188,6 +193,8 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
             continue
         if num_scored > 0:
             results.take_scored(part, result.scored[scored - num_scored : scored])
+        if hidden is not None:
+            req.add_hidden(part.start, hidden)
         if sampled:
             results.take_sampled(part, sampled)
         elif req.prefill_only and part.start + part.length == req.prompt_len:

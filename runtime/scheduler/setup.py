@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -97,6 +98,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
+    spelled = _spelled_bytes(tokenizer)
     speculation = _speculation(args)
     scheduler = Scheduler(
         port=port,
@@ -105,8 +107,8 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
-        token_bytes=_spelled_bytes(tokenizer).__getitem__,
+        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
         overlap=not args.disable_overlap_schedule,
@@ -208,8 +210,8 @@ def _prefix_cache(
     return RadixCache(allocator, args.radix_eviction_policy, on_evict)
 
 
-def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:
-    token_bytes = list(tokenizer.token_bytes)
-    token_bytes += [None] * (vocab_size - len(token_bytes))
-    vocabulary = Vocabulary.from_token_bytes(token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary, backend=args.grammar_backend)
+def _grammar_compiler(
+    args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
+) -> GrammarCompiler:
+    vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, tokenizer.eos_token_ids)
+    return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)

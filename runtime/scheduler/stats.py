@@ -27,6 +27,7 @@ class SchedulerStats:
     finished_requests: int = 0
     aborted_requests: int = 0
     retractions: int = 0
+    idle_seconds: float = 0.0
     gen_throughput: float = 0.0
     _window_start: float = field(default_factory=time.monotonic)
     _window_tokens: int = 0
@@ -43,6 +44,12 @@ class SchedulerStats:
         if elapsed >= RATE_WINDOW_SECONDS:
             self.gen_throughput = self._window_tokens / elapsed
             self._window_start, self._window_tokens = now, 0
+
+    @property
+    def recent_throughput(self) -> float:
+        """``gen_throughput``, 0 once steps have stopped."""
+        idle = time.monotonic() - self._window_start > 2 * RATE_WINDOW_SECONDS
+        return 0.0 if idle else self.gen_throughput
 
     def count_finished(self, req: Req) -> None:
         if req.finish is not None and req.finish.type == "abort":

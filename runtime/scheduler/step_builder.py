@@ -72,6 +72,11 @@ class StepBuilder:
             scored_targets=np.array(scored.targets, dtype=np.int64),
             scored_top=scored.top,
             scored_chosen=scored.chosen,
+            pooled_rows=[
+                (int(first_rows[i]) + part.pool_from - part.start, int(row_ends[i]))
+                for i, part in enumerate(parts)
+                if part.pool_from is not None
+            ],
             sampling=self._sampling(batch.sampling, ahead.tolist()),
         )
 

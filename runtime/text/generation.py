@@ -10,12 +10,18 @@ from ..messages import FinishReason, Logprobs
 
 @dataclass(slots=True)
 class Generation:
-    """Output of one sequence so far; ``delta`` is the text that the last message added."""
+    """Output of one sequence so far; ``delta`` is the text that the last message added.
+
+    Of the output ids from before it, ``kept`` still stand and ``withdrawn`` do not: jump-forward
+    may replace some.
+    """
 
     rid: str
     text: str = ""
     delta: str = ""
     output_ids: list[int] = field(default_factory=list)
+    kept: int = 0
+    withdrawn: int = 0
     finish: FinishReason | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -26,6 +32,7 @@ class Generation:
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
+    pooled: bytes = b""  # the vector of a pooling request, float32
     e2e_latency: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
