@@ -148,6 +148,15 @@ class ServerArgs:
         "streams of /generate carry what is new, not all text and ids so far", False
     )
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
+    # --- speculation
+    speculative_algorithm: Literal["ngram", "none"] | None = _arg(
+        "ngram drafts what followed the last tokens earlier in the same request, and verifies it "
+        "in one step, with the same text; the default on a CPU",
+        None,
+    )
+    speculative_num_draft_tokens: int = _arg("longest draft", 8)
+    speculative_ngram_min_match: int = _arg("fewest tokens that must match for a draft", 3)
+    speculative_max_batch: int | None = _arg("most requests in a step that has drafts", None)
     # --- structured output
     grammar_backend: Literal["native", "llguidance", "outlines"] = _arg(
         "engine of the constraints", "native"
@@ -160,6 +169,8 @@ class ServerArgs:
             ("page_size", 1, 1024),
             ("stream_interval", 1, 1_000_000),
             ("log_requests_level", 0, 3),
+            ("speculative_num_draft_tokens", 1, 64),
+            ("speculative_ngram_min_match", 1, 16),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -199,6 +210,8 @@ def resolve(args: ServerArgs) -> ServerArgs:
         "chunked_prefill_size": 8192 if on_gpu else 512,
         "max_running_requests": 256 if on_gpu else 128,
         "max_queued_requests": 8192,
+        "speculative_algorithm": "none" if on_gpu else "ngram",
+        "speculative_max_batch": 16 if on_gpu else 2,
         "mem_fraction_static": 0.85 if on_gpu else 0.3,
     }
     settled = {name: value for name, value in defaults.items() if getattr(args, name) is None}

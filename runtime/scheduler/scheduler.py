@@ -14,8 +14,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from sglang_lang.constrained.errors import GrammarError
 
 from ..ipc import SchedulerPort
@@ -37,6 +35,7 @@ from .control import Control
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
+from .masks import step_masks
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -159,8 +158,10 @@ class Scheduler:
         self._flush()
 
     def _must_know_tokens(self) -> bool:
-        in_flight = self._in_flight
-        return in_flight is not None and any(p.req.needs_tokens for p in in_flight.batch.parts)
+        if self._in_flight is None:
+            return False
+        reqs = [part.req for part in self._in_flight.batch.parts]
+        return any(req.needs_tokens for req in reqs) or self._planner.may_draft(reqs)
 
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
@@ -198,14 +199,9 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
-        if not constrained:
-            return
-        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
-        in_flight.launched.give_bitmask(bitmask)
+        bitmask = step_masks(in_flight.batch, self._mask_words)
+        if bitmask is not None:
+            in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
         """Wait for the step in flight and give its tokens to their requests."""

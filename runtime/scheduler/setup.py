@@ -36,6 +36,7 @@ from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Scheduler
 from .served_model import ServedModel
+from .speculation import NgramSpeculation
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
 
@@ -108,13 +109,14 @@ def make_scheduler(
     times.mark("kv_cache")
 
     spelled = _spelled_bytes(tokenizer)
+    speculation = _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
         kv=kv,
-        planner=_planner(args, kv, context_len),
+        planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=_results(args, tokenizer, config.vocab_size),
+        results=_results(args, tokenizer, config.vocab_size, speculation),
         grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
@@ -135,9 +137,16 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
     ]
 
 
-def _results(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> ResultProcessor:
+def _results(
+    args: ServerArgs,
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    speculation: NgramSpeculation | None,
+) -> ResultProcessor:
     jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
-    return ResultProcessor(frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval)
+    return ResultProcessor(
+        frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
+    )
 
 
 def _ready(
@@ -153,7 +162,20 @@ def _ready(
     )
 
 
-def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
+def _speculation(args: ServerArgs) -> NgramSpeculation | None:
+    if args.speculative_algorithm != "ngram":
+        return None
+    assert args.speculative_max_batch is not None
+    return NgramSpeculation(
+        args.speculative_num_draft_tokens,
+        args.speculative_ngram_min_match,
+        args.speculative_max_batch,
+    )
+
+
+def _planner(
+    args: ServerArgs, kv: KVCache, context_len: int, speculation: NgramSpeculation | None
+) -> Planner:
     assert args.max_running_requests is not None and args.chunked_prefill_size is not None
     return Planner(
         kv,
@@ -166,6 +188,7 @@ def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
         args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
         args.max_running_requests,
         args.schedule_conservativeness,
+        speculation,
     )
 
 

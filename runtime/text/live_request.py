@@ -61,6 +61,8 @@ class LiveRequest:
             generation.completion_tokens = output.completion_tokens
             generation.cached_tokens = output.cached_tokens
             generation.forced_tokens = output.forced_tokens
+            generation.drafted_tokens = output.drafted_tokens
+            generation.accepted_tokens = output.accepted_tokens
             generation.num_retractions = output.num_retractions
             generation.warnings = output.warnings
             generation.pooled = output.pooled
