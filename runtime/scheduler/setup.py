@@ -11,7 +11,7 @@ import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary import Vocabulary
-from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.kernels.dispatch import Ops, load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
@@ -86,11 +86,7 @@ def make_scheduler(
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    dtype = DTYPES[args.dtype]
-
-    def load(source: Checkpoint) -> CausalLM:
-        return load_model(source, ops, dtype, device, context_len, args.quantization)
-
+    load = _loader(args, ops, device, context_len)
     weights = open_checkpoint(weights_path, "safetensors") if weights_path else checkpoint
     model = load(weights)
     times.mark("weights")
@@ -127,6 +123,14 @@ def make_scheduler(
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
+
+
+def _loader(
+    args: ServerArgs, ops: Ops, device: torch.device, context_len: int
+) -> Callable[[Checkpoint], CausalLM]:
+    """Reads a checkpoint's weights as the arguments ask for them."""
+    dtype = DTYPES[args.dtype]
+    return lambda source: load_model(source, ops, dtype, device, context_len, args.quantization)
 
 
 def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:

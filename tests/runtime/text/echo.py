@@ -71,8 +71,10 @@ class EchoScheduler:
             elif isinstance(message, AbortRequest):
                 self.aborted.append(message.rid_prefix)
                 self._end_aborted(message)
-            else:
+            elif isinstance(message, ControlRequest):
                 self._replies.put_nowait(_reply(message))
+            else:
+                self._replies.put_nowait(ControlReply(id=message.id, ok=False, message="no model"))
 
     async def recv(self) -> list[FromScheduler]:
         await asyncio.sleep(0)  # so that readers see one token at a time
