@@ -70,12 +70,10 @@ def make_scheduler(
         port: where the scheduler's messages come from and go to.
         weights_path: safetensors that have replaced the model's own weights since the start.
 
-    Returns:
-        the scheduler, and the message that tells the API side what it can do.
+    Returns the scheduler, and the message that tells the API side what it can do.
 
     Raises:
-        ModelLoadError: the checkpoint cannot be loaded.
-        ServerArgsError: the arguments ask for what memory or model do not allow.
+        ModelLoadError, ServerArgsError: the checkpoint cannot be loaded as the arguments ask.
     """
     times = LoadTimes()
     if args.cpu_threads is not None:
@@ -86,8 +84,8 @@ def make_scheduler(
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    load = _loader(args, ops, device, context_len)
     weights = open_checkpoint(weights_path, "safetensors") if weights_path else checkpoint
+    load = _loader(args, ops, device, context_len)
     model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
@@ -104,8 +102,7 @@ def make_scheduler(
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
-    spelled = _spelled_bytes(tokenizer)
-    speculation = _speculation(args)
+    spelled, speculation = _spelled_bytes(tokenizer), _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
