@@ -11,7 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ..errors import RequestError, SGLangError
-from . import anthropic_messages, cache_admin, metrics, ollama_answers, ollama_models
+from . import (
+    anthropic_messages,
+    cache_admin,
+    metrics,
+    ollama_answers,
+    ollama_models,
+    playground_page,
+)
 from .auth import ApiKeys
 from .context import ServerContext
 from .errors import on_error
@@ -36,6 +43,7 @@ ROUTES = (
     anthropic_messages,
     ollama_answers,
     ollama_models,
+    playground_page,
 )
 
 
