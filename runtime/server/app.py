@@ -24,7 +24,7 @@ from .context import ServerContext
 from .errors import on_error
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
-from .native import admin, generate, scoring, state, tokens
+from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
 from .openai import chat, completions, embeddings, models
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -32,8 +32,12 @@ ROUTES = (
     generate,
     state,
     admin,
+    profile,
+    sessions,
     tokens,
+    parsers,
     scoring,
+    encode,
     cache_admin,
     metrics,
     models,
