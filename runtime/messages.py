@@ -87,13 +87,15 @@ class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a request ended.
 
     ``stop``: ``matched`` is the stop string or token id. ``length``: the token budget or the
-    context ended. ``abort``: ``message`` says why and ``status_code`` is the HTTP status.
+    context ended. ``abort``: ``message`` says why, ``status_code`` is the HTTP status and ``param``
+    the sampling parameter that is to blame.
     """
 
     type: Literal["stop", "length", "abort"]
     matched: int | str | None = None
     message: str | None = None
     status_code: int | None = None
+    param: str | None = None
 
 
 class Logprobs(msgspec.Struct, omit_defaults=True):
@@ -132,6 +134,8 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     completion_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None

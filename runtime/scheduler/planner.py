@@ -13,6 +13,7 @@ from .new_token_ratio import NewTokenRatio
 from .policy import SchedulePolicy, fair_order, is_old, take_out
 from .req import Req
 from .sharing import FillingPrompts
+from .speculation import NgramSpeculation
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Planner:
         chunk_size: most tokens of prompts and forced text in one step.
         max_running: most requests that run at once.
         conservativeness: scales how much output is reserved at admission.
+        speculation: drafts tokens for those who decode, or None.
 
     Attributes:
         policy: the same.
@@ -57,6 +59,7 @@ class Planner:
         chunk_size: int,
         max_running: int,
         conservativeness: float,
+        speculation: NgramSpeculation | None = None,
     ) -> None:
         self.policy = policy
         self.victims: list[Req] = []
@@ -65,6 +68,7 @@ class Planner:
         self._chunk_size = chunk_size
         self._stuck: _Stuck | None = None
         self.max_running = max_running
+        self._speculation = speculation
 
     def plan_running(self, running: list[Req]) -> tuple[list[Part], int]:
         """Parts of the running requests and the budget that remains for new ones.
@@ -92,7 +96,13 @@ class Planner:
                 break
             parts.append(_part(req, min(req.extend_len, budget)))
             budget -= parts[-1].length
+        if self._speculation is not None:
+            self._speculation.extend(parts, self._kv.free(), self._kv.page_size)
         return parts, budget
+
+    def may_draft(self, reqs: list[Req]) -> bool:
+        """Whether drafts might follow the tokens that these requests' step gives."""
+        return self._speculation is not None and self._speculation.may_serve(reqs)
 
     def grow(self, parts: list[Part]) -> bool:
         """Give every part its KV slots; False if there are too few even after evicting."""

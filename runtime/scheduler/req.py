@@ -64,6 +64,10 @@ class Req:
         "started",
         "passed_over",
         "needs_tokens",
+        "draft_len",
+        "draft_again_at",
+        "drafted_tokens",
+        "accepted_tokens",
         "healed_at",
         "max_output",
         "most_tokens",
@@ -101,6 +105,10 @@ class Req:
         self.passed_over = 0
         # Whether a step can only be planned once the token before it is known.
         self.needs_tokens = request.sampling_params.has_penalties
+        self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
+        self.draft_again_at = 0  # output tokens before which none is made
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
         self.max_output = min(self.params.max_new_tokens, context_len - self.prompt_len)
         self.most_tokens = self.prompt_len + self.max_output

@@ -14,8 +14,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from sglang_lang.constrained.errors import GrammarError
 
 from ..ipc import SchedulerPort
@@ -37,7 +35,8 @@ from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
-from .metrics import measure
+from .masks import step_masks
+from .metrics import Measured, measure, snapshot
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -151,8 +150,10 @@ class Scheduler:
         self._flush()
 
     def _must_know_tokens(self) -> bool:
-        in_flight = self._in_flight
-        return in_flight is not None and any(p.req.needs_tokens for p in in_flight.batch.parts)
+        if self._in_flight is None:
+            return False
+        reqs = [part.req for part in self._in_flight.batch.parts]
+        return any(req.needs_tokens for req in reqs) or self._planner.may_draft(reqs)
 
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
@@ -189,14 +190,9 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
-        if not constrained:
-            return
-        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
-        in_flight.launched.give_bitmask(bitmask)
+        bitmask = step_masks(in_flight.batch, self._mask_words)
+        if bitmask is not None:
+            in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
         """Wait for the step in flight and give its tokens to their requests."""
@@ -223,7 +219,9 @@ class Scheduler:
                 self._control(message)
         ready, failed = self._grammars.poll()
         for failure in failed:
-            self._end(failure.req, FinishReason("abort", None, failure.message, 400))
+            constraint = failure.req.params.constraint
+            kind = constraint[0] if constraint is not None else None
+            self._end(failure.req, FinishReason("abort", None, failure.message, 400, kind))
         for req in ready:
             self._enqueue(req)
 
@@ -249,13 +247,15 @@ class Scheduler:
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         req = Req(request, seed, self._limits.context_len)
         if problem := self._limits.refusal(req):
-            self._end(req, FinishReason("abort", None, problem, 400))
+            self._end(req, FinishReason("abort", None, problem, 400, "max_new_tokens"))
             return
         if params.stop or params.stop_regex:
             try:
                 req.stop_checker = StopChecker(params.stop, params.stop_regex, self._token_bytes)
             except GrammarError as error:
-                self._end(req, FinishReason("abort", None, f"stop_regex: {error}", 400))
+                self._end(
+                    req, FinishReason("abort", None, f"stop_regex: {error}", 400, "stop_regex")
+                )
                 return
         if params.constraint is not None:
             self._grammars.add(req)
@@ -336,11 +336,9 @@ class Scheduler:
             case "shutdown":
                 self._stopping = True
             case "stats":
-                data = self.snapshot()
+                data = snapshot(*self._measured())
             case "metrics":
-                metrics = measure(
-                    self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
-                )
+                metrics = measure(*self._measured())
             case "radix_tree":
                 data = self.kv.tree(request.most_nodes)
             case "pin_prefix":
@@ -351,28 +349,12 @@ class Scheduler:
         reply = ControlReply(id=request.id, ok=ok, message=message, data=data, metrics=metrics)
         self._replies.append(reply)
 
+    def _measured(self) -> Measured:
+        return self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
+
     def _flush_cache(self) -> tuple[bool, str]:
         if self.queues.running or self.queues.waiting or len(self._grammars):
             return False, "requests are running: the cache can only be flushed when none is"
         self._collect()
         self.kv.reset()
         return True, ""
-
-    def snapshot(self) -> dict[str, object]:
-        """The numbers behind /server_info."""
-        cache = self.kv.prefix_cache
-        return {
-            "num_running_reqs": len(self.queues.running),
-            "num_queue_reqs": len(self.queues.waiting),
-            "num_grammar_queue_reqs": len(self._grammars),
-            "max_total_num_tokens": self._limits.max_total_tokens,
-            "num_used_tokens": self._limits.max_total_tokens
-            - self.kv.allocator.available()
-            - cache.evictable_size,
-            "num_free_slots": self.kv.allocator.available(),
-            "num_cached_tokens": cache.total_size,
-            "new_token_ratio": self._planner.new_token_ratio.value,
-            "num_pinned_tokens": cache.pinned_size,
-            **self.kv.counters(),
-            **self.stats.snapshot(),
-        }

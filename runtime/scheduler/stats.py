@@ -22,6 +22,8 @@ class SchedulerStats:
     cached_tokens: int = 0
     output_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     finished_requests: int = 0
     aborted_requests: int = 0
     retractions: int = 0
@@ -36,7 +38,7 @@ class SchedulerStats:
         self.steps += 1
         self.prefill_tokens += prefill
         self.decode_tokens += batch.num_tokens - prefill
-        self._window_tokens += len(batch.sampling)
+        self._window_tokens += sum([part.samples for part in parts])
         now = time.monotonic()
         elapsed = now - self._window_start
         if elapsed >= RATE_WINDOW_SECONDS:
@@ -58,6 +60,8 @@ class SchedulerStats:
         self.cached_tokens += req.cached_tokens
         self.output_tokens += req.output_len
         self.forced_tokens += req.forced_tokens
+        self.drafted_tokens += req.drafted_tokens
+        self.accepted_tokens += req.accepted_tokens
 
     def snapshot(self) -> dict[str, object]:
         return {name: v for name, v in asdict(self).items() if not name.startswith("_")}

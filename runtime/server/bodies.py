@@ -21,7 +21,11 @@ async def read(request: Request, kind: type[S]) -> S:
     Raises:
         RequestError: names the field that is wrong; 413 for a body that is too large.
     """
-    data = await request.body()
+    return decode(await request.body(), kind)
+
+
+def decode(data: bytes, kind: type[S]) -> S:
+    """JSON text to a struct; RequestError names the field that is wrong."""
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:

@@ -12,6 +12,7 @@ from ..checkpoints.config import ModelConfig
 from ..errors import RequestError
 from ..messages import Pooling
 from ..server_args import ServerArgs
+from ..text.dialect import Dialect
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 from .http_stats import HttpStats
@@ -28,6 +29,10 @@ class ServerContext:
     http_stats: HttpStats = field(default_factory=HttpStats)
     startup_seconds: float | None = None  # known once it can take requests
     created: int = field(default_factory=lambda: int(time.time()))
+    dialect: Dialect = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dialect = Dialect.of(self.manager.tokenizer, self.args)
 
     @property
     def tokenizer(self) -> Tokenizer:

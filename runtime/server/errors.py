@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = "1"
 _TYPES = {
     400: "invalid_request_error",
-    401: "authentication_error",
+    401: "invalid_request_error",
     403: "permission_error",
     404: "invalid_request_error",
     408: "timeout_error",

@@ -27,6 +27,8 @@ class Generation:
     completion_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
@@ -46,6 +48,10 @@ class Generation:
             "num_retractions": self.num_retractions,
             "e2e_latency": self.e2e_latency,
         }
+        if self.drafted_tokens:
+            meta["spec_drafted_tokens"] = self.drafted_tokens
+            meta["spec_accepted_tokens"] = self.accepted_tokens
+            meta["spec_accept_rate"] = self.accepted_tokens / self.drafted_tokens
         if self.warnings:
             meta["warnings"] = self.warnings
         texts = token_text or {}

@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -58,6 +58,7 @@ class GenerateInput:
     add_special_tokens: bool = True
     pooling: Pooling | None = None  # one vector instead of text; max_new_tokens must be 0
     prompt_field: str | None = None  # what the client calls the prompt, for errors
+    param_names: Mapping[str, str] = field(default_factory=dict)  # and sampling parameters
 
 
 class RequestObserver(Protocol):
@@ -182,7 +183,7 @@ class TokenizerManager:
                     raise live.error
                 live.read()
                 if generation.finish is not None and generation.finish.type == "abort":
-                    raise_aborted(generation)
+                    raise_aborted(generation, request.param_names)
                 yield generation
         finally:
             if self._live.pop(generation.rid, None) is not None:
@@ -387,12 +388,13 @@ def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:
     ]
 
 
-def raise_aborted(generation: Generation) -> None:
-    """An aborted request ends in an exception that says why."""
+def raise_aborted(generation: Generation, param_names: Mapping[str, str]) -> None:
+    """An aborted request ends in an exception that says why, in the client's words."""
     finish = generation.finish
     assert finish is not None
     raise RequestError(
         finish.message or "the request was aborted",
+        param=param_names.get(finish.param, finish.param) if finish.param else None,
         status=finish.status_code or 500,
         code="request_aborted" if finish.status_code == 499 else None,
     )

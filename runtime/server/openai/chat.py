@@ -4,68 +4,32 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ...errors import RequestError
-from ...text.chat import render_chat
+from ...text.answer import Answer
+from ...text.dialect import Turn
 from ...text.generation import Generation
-from ...text.tokenizer_manager import GenerateInput, with_samples
-from ..bodies import read
+from ...text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
+from ...text.tokenizer_manager import GenerateInput, TokenizerManager, with_samples
+from ..answers import Progress, reasoning_tokens, stream_answers, whole_answers
 from ..context import ServerContext, context_of
-from ..streaming import event, json_response, merge, sse_response, while_connected
-from .sampling_body import SamplingBody, StreamOptions
+from ..streaming import event, json_response, sse_response, while_connected
+from .chat_body import ChatBody
+from .sampling_body import StreamOptions, read_sampling
 from .usage import finish_reason, matched_stop, usage
 
 router = APIRouter()
-MAX_TOP_LOGPROBS = 20
-MAX_MESSAGES = 4096
-
-
-class ChatBody(SamplingBody, kw_only=True):
-    messages: list[dict[str, Any]]
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: Any = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-
-    def check(self) -> None:
-        if not self.messages:
-            raise RequestError("messages must not be empty", param="messages")
-        if len(self.messages) > MAX_MESSAGES:
-            raise RequestError(f"at most {MAX_MESSAGES} messages", param="messages")
-        for i, message in enumerate(self.messages):
-            if not isinstance(message.get("role"), str):
-                raise RequestError("a message needs a role", param=f"messages[{i}].role")
-        if self.tools and self.tool_choice != "none":
-            raise RequestError(
-                "tool calls are not supported yet: leave out tools, or set tool_choice to none",
-                param="tools",
-            )
-        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
-            raise RequestError(
-                f"top_logprobs must be in [0, {MAX_TOP_LOGPROBS}]", param="top_logprobs"
-            )
-        if self.top_logprobs and not self.logprobs:
-            raise RequestError("top_logprobs needs logprobs: true", param="top_logprobs")
 
 
 @router.post("/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
-    body = await read(request, ChatBody)
-    context = context_of(request)
-    context.check_model(body.model)
-    body.check()
-    chat = ChatCompletion(context, body, body.rid or f"chatcmpl-{uuid.uuid4().hex}")
+    body = await read_sampling(request, ChatBody)
+    chat = ChatCompletion(context_of(request), body)
     if body.stream:
         return await sse_response(request, chat.events())
     return json_response(await while_connected(request, chat.whole()))
@@ -77,75 +41,89 @@ class ChatCompletion:
 
     context: ServerContext
     body: ChatBody
-    id: str
+    id: str = field(init=False)
     created: int = field(default_factory=lambda: int(time.time()))
 
+    def __post_init__(self) -> None:
+        self.context.check_model(self.body.model)
+        self.id = self.body.rid or f"chatcmpl-{uuid.uuid4().hex}"
+
     async def whole(self) -> dict[str, Any]:
-        done = await self.context.manager.generate_all(await self._inputs())
+        turn, parts = await self._prepare()
+        manager = self.context.manager
+        done = await whole_answers(manager, turn, parts)
         choices = [
-            {
-                "index": i,
-                "message": {"role": "assistant", "content": generation.text},
-                "logprobs": self._logprobs(generation),
-                "finish_reason": finish_reason(generation),
-                "matched_stop": matched_stop(generation),
-            }
-            for i, generation in enumerate(done)
+            self._choice(i, answer, generation) for i, (answer, generation) in enumerate(done)
         ]
-        return self._response("chat.completion", choices) | {"usage": usage(done)}
+        reasoned = [
+            reasoning_tokens(manager, turn, bool(answer.reasoning), generation)
+            for answer, generation in done
+        ]
+        response = self._response("chat.completion", choices)
+        response["usage"] = usage([generation for _, generation in done], 1, sum(reasoned))
+        if warnings := turn.warnings + done[0][1].warnings:
+            response["warnings"] = warnings
+        return response
 
     async def events(self) -> AsyncIterator[bytes]:
-        parts = await self._inputs()
-        options = self.body.stream_options or StreamOptions()
-        latest: dict[int, Generation] = {}
-        sent_logprobs = [0] * len(parts)
-        async for i, generation in merge(self.context.manager, parts):
-            if i not in latest:
-                yield self._chunk(i, {"role": "assistant", "content": ""}, options)
-            latest[i] = generation
-            logprobs = self._logprobs(generation, sent_logprobs[i])
-            if generation.output_logprobs is not None:
-                sent_logprobs[i] = len(generation.output_logprobs.values)
-            if generation.delta or (logprobs and logprobs["content"]):
-                shown = generation if options.continuous_usage_stats else None
-                delta = {"content": generation.delta}
-                yield self._chunk(i, delta, options, logprobs=logprobs, counted=shown)
-            if generation.finish is not None:
-                yield self._chunk(i, {}, options, finished=generation)
-        if options.include_usage:
-            done = [latest[i] for i in sorted(latest)]
-            last = self._response("chat.completion.chunk", []) | {"usage": usage(done)}
-            yield event(last)
+        turn, parts = await self._prepare()
+        stream = ChatStream(self, turn, len(parts))
+        async for progress in stream_answers(self.context.manager, turn, parts):
+            for chunk in stream.chunks(progress):
+                yield event(chunk)
+        if stream.options.include_usage:
+            yield event(stream.last())
 
-    async def _inputs(self) -> list[GenerateInput]:
+    async def _prepare(self) -> tuple[Turn, list[GenerateInput]]:
         body, manager = self.body, self.context.manager
-        text = render_chat(
-            manager.tokenizer,
-            body.messages,
-            body.tools,
-            not body.continue_final_message
-            if body.add_generation_prompt is None
-            else body.add_generation_prompt,
-            bool(body.continue_final_message),
-            body.chat_template_kwargs,
-        )
-        limit, name = body.max_completion_tokens, "max_completion_tokens"
+        conversation = body.conversation()
+        limit, _ = body.token_limit()
+        params = body.sampling_params(0 if limit is None else limit)
+        turn = self.context.dialect.turn(conversation, params)
+        ids = await manager.encode(turn.prompt, False, "messages")
+        params = turn.sampling_params
         if limit is None:
-            limit, name = body.max_tokens, "max_tokens"
-        ids = await manager.encode(text, False, "messages")
+            params = params.with_changes(max_new_tokens=manager.room_after(len(ids)))
         request = GenerateInput(
             input_ids=ids,
-            sampling_params=body.sampling_params(
-                manager.room_after(len(ids)) if limit is None else limit, name
-            ),
+            sampling_params=params,
             stream=bool(body.stream),
             return_logprob=bool(body.logprobs),
             top_logprobs_num=body.top_logprobs or 0,
             priority=body.priority or 0,
             extra_key=body.namespace,
             prompt_field="messages",
+            param_names=body.param_names(),
         )
-        return with_samples(request, self.id)
+        return turn, with_samples(request, self.id)
+
+    def _choice(self, index: int, answer: Answer, generation: Generation) -> dict[str, Any]:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": answer.content or (None if answer.calls else ""),
+            "refusal": None,
+        }
+        if answer.reasoning:
+            message["reasoning_content"] = answer.reasoning
+        if answer.calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in answer.calls
+            ]
+        choice = {
+            "index": index,
+            "message": message,
+            "logprobs": self.logprobs(generation),
+            "finish_reason": finish_reason(generation, bool(answer.calls)),
+            "matched_stop": matched_stop(generation),
+        }
+        if self.body.return_token_ids:
+            choice["token_ids"] = generation.output_ids
+        return choice
 
     def _response(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -156,48 +134,108 @@ class ChatCompletion:
             "choices": choices,
         }
 
-    def _chunk(
-        self,
-        index: int,
-        delta: dict[str, Any],
-        options: StreamOptions,
-        *,
-        logprobs: dict[str, Any] | None = None,
-        finished: Generation | None = None,
-        counted: Generation | None = None,
-    ) -> bytes:
-        choice = {
-            "index": index,
-            "delta": delta,
-            "logprobs": logprobs,
-            "finish_reason": finish_reason(finished) if finished else None,
-        }
-        if finished is not None:
-            choice["matched_stop"] = matched_stop(finished)
-        chunk = self._response("chat.completion.chunk", [choice])
-        if counted is not None:
-            chunk["usage"] = usage([counted])
-        elif options.include_usage:
-            chunk["usage"] = None
-        return event(chunk)
+    def chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._response("chat.completion.chunk", choices)
 
-    def _logprobs(self, generation: Generation, start: int = 0) -> dict[str, Any] | None:
-        logprobs = generation.output_logprobs
-        if not self.body.logprobs or logprobs is None:
+    def logprobs(self, generation: Generation, start: int = 0) -> dict[str, Any] | None:
+        """OpenAI's entries for the output tokens from ``start`` on; None if not asked for."""
+        if not self.body.logprobs or generation.output_logprobs is None:
             return None
-        token_bytes = self.context.manager.token_text_bytes
+        return chat_logprobs(self.context.manager, generation, start)
 
-        def entry(value: float | None, token_id: int) -> dict[str, Any]:
-            data = token_bytes(token_id)
-            return {
-                "token": data.decode("utf-8", "replace"),
-                "logprob": value,
-                "bytes": list(data),
-            }
 
-        content = [
-            entry(logprobs.values[place], logprobs.token_ids[place])
-            | {"top_logprobs": [entry(value, i) for value, i in logprobs.top[place]]}
-            for place in range(start, len(logprobs.token_ids))
-        ]
-        return {"content": content, "refusal": None}
+class ChatStream:
+    """The chunks of a streamed chat completion: roles first, then pieces, then reasons to end.
+
+    Args:
+        chat: the request.
+        turn: its conversation.
+        count: how many samples it has.
+    """
+
+    def __init__(self, chat: ChatCompletion, turn: Turn, count: int) -> None:
+        self._chat = chat
+        self._turn = turn
+        self.options = chat.body.stream_options or StreamOptions()
+        self._latest: dict[int, Generation] = {}
+        self._sent_logprobs = [0] * count
+        self._has_calls = [False] * count
+        self._has_reasoned = [False] * count
+
+    def chunks(self, progress: Progress) -> Iterator[dict[str, Any]]:
+        index, pieces, generation = progress
+        if index not in self._latest:
+            yield self._chunk(index, {"role": "assistant", "content": ""})
+        self._latest[index] = generation
+        for piece in pieces:
+            self._has_calls[index] |= isinstance(piece, CallStart)
+            self._has_reasoned[index] |= isinstance(piece, Reasoning)
+            yield self._chunk(index, delta_of(piece), generation)
+        if generation.finish is not None:
+            chunk = self._chunk(index, {}, generation)
+            [choice] = chunk["choices"]
+            choice["finish_reason"] = finish_reason(generation, self._has_calls[index])
+            choice["matched_stop"] = matched_stop(generation)
+            yield chunk
+
+    def last(self) -> dict[str, Any]:
+        """The chunk with the usage."""
+        done = [self._latest[i] for i in sorted(self._latest)]
+        return self._chat.chunk([]) | {"usage": usage(done, 1, self._reasoning_tokens())}
+
+    def _chunk(
+        self, index: int, delta: dict[str, Any], generation: Generation | None = None
+    ) -> dict[str, Any]:
+        logprobs = None
+        if generation is not None and generation.output_logprobs is not None:
+            logprobs = self._chat.logprobs(generation, self._sent_logprobs[index])
+            self._sent_logprobs[index] = len(generation.output_logprobs.values)
+        chunk = self._chat.chunk(
+            [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}]
+        )
+        if self.options.continuous_usage_stats and generation is not None:
+            chunk["usage"] = usage([generation])
+        elif self.options.include_usage:
+            chunk["usage"] = None
+        return chunk
+
+    def _reasoning_tokens(self) -> int:
+        manager = self._chat.context.manager
+        return sum(
+            reasoning_tokens(manager, self._turn, self._has_reasoned[index], generation)
+            for index, generation in self._latest.items()
+        )
+
+
+def delta_of(piece: Piece) -> dict[str, Any]:
+    """A piece as the delta of a chunk."""
+    match piece:
+        case Content(text):
+            return {"content": text}
+        case Reasoning(text):
+            return {"reasoning_content": text}
+        case CallStart(index, call_id, name):
+            function = {"name": name, "arguments": ""}
+            call = {"index": index, "id": call_id, "type": "function", "function": function}
+            return {"tool_calls": [call]}
+        case CallArguments(index, text):
+            return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
+
+
+def chat_logprobs(
+    manager: TokenizerManager, generation: Generation, start: int = 0
+) -> dict[str, Any]:
+    """``{"content": [{token, logprob, bytes, top_logprobs}], "refusal": None}``."""
+    logprobs = generation.output_logprobs
+    assert logprobs is not None
+
+    def entry(value: float | None, token_id: int) -> dict[str, Any]:
+        data = manager.token_text_bytes(token_id)
+        return {"token": data.decode("utf-8", "replace"), "logprob": value, "bytes": list(data)}
+
+    content = [
+        entry(logprobs.values[place], logprobs.token_ids[place])
+        | {"top_logprobs": [entry(value, i) for value, i in logprobs.top[place]]}
+        for place in range(start, len(logprobs.token_ids))
+    ]
+    return {"content": content, "refusal": None}

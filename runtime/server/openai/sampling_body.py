@@ -1,15 +1,17 @@
-"""What completions and chat completions share: OpenAI's sampling fields and constraints."""
+"""What completions, chat completions and responses share: OpenAI's sampling fields, constraints."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, TypeVar
 
 import msgspec
+from fastapi import Request
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
-from ..bodies import namespace
+from ..bodies import decode, namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -18,7 +20,25 @@ RENAMED = {
     "guided_choice": "choices",
     "guided_grammar": "ebnf",
     "structured_outputs": "response_format, regex, choices or ebnf",
+    "functions": "tools",
+    "function_call": "tool_choice",
 }
+UNSERVED = (
+    "lora_path",
+    "custom_logit_processor",
+    "return_hidden_states",
+    "session_params",
+    "prompt_embeds",
+    "use_beam_search",
+    "bad_words",
+    "allowed_token_ids",
+    "prompt_logprobs",
+    "audio",
+    "prediction",
+    "web_search_options",
+)
+_CONSTRAINING = re.compile(r"guided|grammar|regex|schema|constrain|structur|json|ebnf|choice")
+B = TypeVar("B", bound="SamplingBody")
 
 
 class StreamOptions(msgspec.Struct):
@@ -36,10 +56,44 @@ class JsonSchemaFormat(msgspec.Struct):
 class ResponseFormat(msgspec.Struct):
     type: str
     json_schema: JsonSchemaFormat | None = None
+    format: Any = None
+    structures: Any = None
+    triggers: Any = None
+
+    def constraint(self) -> dict[str, Any]:
+        """The sampling parameters it stands for."""
+        match self.type:
+            case "text":
+                return {}
+            case "json_object":
+                return {"json_schema": '{"type": "object"}'}
+            case "json_schema":
+                return self._json_schema()
+            case "structural_tag":
+                return {"structural_tag": self._structural_tag()}
+        raise RequestError(
+            "response_format.type must be text, json_object, json_schema or structural_tag, got "
+            f"{self.type!r}",
+            param="response_format.type",
+        )
+
+    def _json_schema(self) -> dict[str, Any]:
+        if self.json_schema is None or self.json_schema.schema is None:
+            raise RequestError(
+                "response_format of type json_schema needs json_schema.schema",
+                param="response_format.json_schema.schema",
+            )
+        strict = self.json_schema.strict is not False
+        return {"json_schema": json.dumps(self.json_schema.schema), "strict": strict}
+
+    def _structural_tag(self) -> str:
+        if self.format is not None:
+            return json.dumps({"type": "structural_tag", "format": self.format})
+        return json.dumps({"structures": self.structures, "triggers": self.triggers})
 
 
 class SamplingBody(msgspec.Struct, kw_only=True):
-    """The fields of both request kinds; None is OpenAI's "not set"."""
+    """The fields of all request kinds; None is OpenAI's "not set"."""
 
     model: str | None = None
     temperature: float | None = None
@@ -53,6 +107,7 @@ class SamplingBody(msgspec.Struct, kw_only=True):
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
     user: str | None = None
+    metadata: dict[str, str] | None = None
     response_format: ResponseFormat | None = None
     # --- extensions, named as SGLang and vLLM name them
     top_k: int | None = None
@@ -60,80 +115,119 @@ class SamplingBody(msgspec.Struct, kw_only=True):
     repetition_penalty: float | None = None
     min_tokens: int | None = None
     stop_token_ids: list[int] | None = None
+    stop_regex: str | list[str] | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     no_stop_trim: bool | None = None
+    include_stop_str_in_output: bool | None = None
     regex: str | None = None
     json_schema: dict[str, Any] | bool | str | None = None
     ebnf: str | None = None
     choices: list[str] | None = None
-    structural_tag: str | None = None
+    structural_tag: dict[str, Any] | str | None = None
     rid: str | None = None
     priority: int | None = None
     extra_key: str | None = None
     cache_salt: str | None = None
-    guided_json: Any = None
-    guided_regex: Any = None
-    guided_choice: Any = None
-    guided_grammar: Any = None
-    structured_outputs: Any = None
+    return_token_ids: bool | None = None
 
-    def sampling_params(self, max_tokens: int, max_name: str) -> SamplingParams:
-        """To our own parameters; ``max_name`` is what the client called its token limit."""
-        for name, instead in RENAMED.items():
-            if getattr(self, name) is not None:
-                raise RequestError(f"{name} is not supported: use {instead}", param=name)
-        values: dict[str, Any] = {
+    def token_limit(self) -> tuple[int | None, str]:
+        """The most output tokens, None where the client says nothing, and what it calls them."""
+        raise NotImplementedError
+
+    def sampling_params(self, max_tokens: int) -> SamplingParams:
+        """To our own parameters, with at most ``max_tokens`` output tokens.
+
+        Raises:
+            RequestError: a value is out of range; its field is named as the client named it.
+        """
+        values = {name: getattr(self, name) for name in _SAME_NAMES} | {
             "max_new_tokens": max_tokens,
             "min_new_tokens": self.min_tokens,
-            "n": self.n,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": self.top_k,
-            "min_p": self.min_p,
-            "seed": self.seed,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "repetition_penalty": self.repetition_penalty,
-            "logit_bias": self.logit_bias,
-            "stop": self.stop,
-            "stop_token_ids": self.stop_token_ids,
-            "ignore_eos": self.ignore_eos,
-            "skip_special_tokens": self.skip_special_tokens,
-            "no_stop_trim": self.no_stop_trim,
-            "regex": self.regex,
-            "json_schema": self.json_schema,
-            "ebnf": self.ebnf,
-            "choices": self.choices,
-            "structural_tag": self.structural_tag,
-            **self._from_response_format(),
+            "no_stop_trim": self.no_stop_trim or self.include_stop_str_in_output,
         }
-        if max_tokens < 0:
-            raise RequestError(f"{max_name} must be at least 0, got {max_tokens}", param=max_name)
-        return SamplingParams.from_dict(values)
+        if isinstance(self.structural_tag, dict):
+            values["structural_tag"] = json.dumps(self.structural_tag)
+        if self.response_format is not None:
+            values |= self._response_format(self.response_format, values)
+        try:
+            return SamplingParams.from_dict(values)
+        except RequestError as error:
+            raise self._in_clients_words(error) from error
 
-    def _from_response_format(self) -> dict[str, Any]:
-        wanted = self.response_format
-        if wanted is None or wanted.type == "text":
-            return {}
-        if self.json_schema is not None or self.regex is not None or self.ebnf is not None:
-            raise RequestError(
-                "response_format excludes regex, ebnf and json_schema", param="response_format"
-            )
-        if wanted.type == "json_object":
-            return {"json_schema": '{"type": "object"}'}
-        if wanted.type == "json_schema":
-            if wanted.json_schema is None or wanted.json_schema.schema is None:
-                raise RequestError(
-                    "response_format of type json_schema needs json_schema.schema",
-                    param="response_format.json_schema.schema",
-                )
-            return {"json_schema": json.dumps(wanted.json_schema.schema)}
-        raise RequestError(
-            f"response_format.type must be text, json_object or json_schema, got {wanted.type!r}",
-            param="response_format.type",
-        )
+    def param_names(self) -> dict[str, str]:
+        """Our sampling parameters that the client knows by other names."""
+        names = {"max_new_tokens": self.token_limit()[1], "min_new_tokens": "min_tokens"}
+        names["tool_calls"] = "tools"
+        if self.response_format is not None:
+            names |= {"json_schema": "response_format", "structural_tag": "response_format"}
+        return names
 
     @property
     def namespace(self) -> str | None:
         return namespace(self.extra_key, self.cache_salt)
+
+    def _response_format(self, wanted: ResponseFormat, values: dict[str, Any]) -> dict[str, Any]:
+        found = wanted.constraint()
+        others = [name for name in _CONSTRAINTS if values[name] is not None]
+        if found and others:
+            raise RequestError(f"response_format excludes {others[0]}", param="response_format")
+        return found
+
+    def _in_clients_words(self, error: RequestError) -> RequestError:
+        ours = error.param or ""
+        theirs = self.param_names().get(ours, ours)
+        message = error.message.replace(ours, theirs) if ours else error.message
+        return RequestError(message, param=theirs or None, status=error.status, code=error.code)
+
+
+_CONSTRAINTS = ("regex", "json_schema", "ebnf", "choices", "structural_tag")
+_SAME_NAMES = (
+    *_CONSTRAINTS,
+    "n",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "stop",
+    "stop_token_ids",
+    "stop_regex",
+    "ignore_eos",
+    "skip_special_tokens",
+)
+
+
+async def read_sampling(request: Request, kind: type[B]) -> B:
+    """Decode a request's body; see ``decode_sampling``."""
+    return decode_sampling(await request.body(), kind)
+
+
+def decode_sampling(data: bytes, kind: type[B]) -> B:
+    """JSON text to one of the request kinds.
+
+    Unknown fields are left out of account, as clients and routers send many. Those that would
+    change what is generated are refused: an answer without them is not what was asked for.
+
+    Raises:
+        RequestError: names the field.
+    """
+    body = decode(data, kind)
+    given: dict[str, msgspec.Raw] = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    for name in given.keys() - set(kind.__struct_fields__):
+        if bytes(given[name]) in _NOT_SET:
+            continue
+        if name in RENAMED:
+            raise RequestError(f"{name} is not supported: use {RENAMED[name]}", param=name)
+        if name in UNSERVED:
+            raise RequestError(f"{name} is not supported by this server", param=name)
+        if _CONSTRAINING.search(name):
+            raise RequestError(f"unknown field {name!r}: it looks like a constraint", param=name)
+    return body
+
+
+_NOT_SET = (b"null", b"false", b"[]", b"{}", b'""')

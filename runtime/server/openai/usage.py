@@ -8,12 +8,15 @@ from typing import Any
 from ...text.generation import Generation
 
 
-def usage(generations: Iterable[Generation], prompts: int = 1) -> dict[str, Any]:
+def usage(
+    generations: Iterable[Generation], prompts: int = 1, reasoning_tokens: int = 0
+) -> dict[str, Any]:
     """OpenAI's usage; a prompt sampled n times is counted once.
 
     Args:
         generations: n of each prompt, in order.
         prompts: how many different prompts there were.
+        reasoning_tokens: how many of the output tokens were reasoning.
     """
     done = list(generations)
     each = max(len(done) // max(prompts, 1), 1)
@@ -29,13 +32,18 @@ def usage(generations: Iterable[Generation], prompts: int = 1) -> dict[str, Any]
         },
         "completion_tokens_details": {
             "forced_tokens": sum(generation.forced_tokens for generation in done),
-            "reasoning_tokens": 0,
+            "reasoning_tokens": reasoning_tokens,
         },
     }
 
 
-def finish_reason(generation: Generation) -> str | None:
-    return generation.finish.type if generation.finish is not None else None
+def finish_reason(generation: Generation, has_calls: bool = False) -> str | None:
+    """``tool_calls`` for an answer that ends with them by itself."""
+    if generation.finish is None:
+        return None
+    return (
+        "tool_calls" if has_calls and generation.finish.type == "stop" else generation.finish.type
+    )
 
 
 def matched_stop(generation: Generation) -> int | str | None:
