@@ -23,11 +23,13 @@ from .regex_tree import (
     Node,
     Repeat,
     Table,
+    Words,
     alternate,
     complement,
     concat,
     intersect,
     literal,
+    one_of,
     repeat,
     table,
 )
@@ -48,6 +50,9 @@ def _derivative(node: Node, byte: int) -> Node:
     match node:
         case Literal():
             result = literal(node.text[1:]) if node.text[:1] == bytes((byte,)) else NOTHING
+        case Words():
+            first = bytes((byte,))
+            result = one_of(text[1:] for text in node.texts if text[:1] == first)
         case ByteSet():
             result = EPSILON if node.bits >> byte & 1 else NOTHING
         case Concat():
@@ -82,6 +87,10 @@ def _byte_classes(node: Node) -> tuple[int, ...]:
     match node:
         case Literal():
             return _split(1 << node.text[0]) if node.text else (ALL_BYTES,)
+        case Words():
+            firsts = {text[0] for text in node.texts if text}
+            rest = ALL_BYTES & ~sum(1 << byte for byte in firsts)
+            return (*(1 << byte for byte in firsts), *((rest,) if rest else ()))
         case ByteSet():
             return _split(node.bits)
         case Concat():
@@ -149,9 +158,14 @@ def _search(node: Node) -> None:
                 reached_from[following] = current
                 queue.append(following)
         if len(queue) > MAX_SEARCHED_NODES:
-            raise UnsupportedGrammarError("the patterns combine to too large an automaton")
+            raise too_large()
     for current in queue:
         current.empty = True
+
+
+def too_large() -> UnsupportedGrammarError:
+    """What is raised where a question would take too long."""
+    return UnsupportedGrammarError("the patterns combine to too large an automaton")
 
 
 def clipped(node: Node, count: int) -> Node:

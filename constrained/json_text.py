@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import GrammarError
 
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STRING_OR_OTHER = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -47,17 +47,13 @@ def _check_surrogates(value: Any, name: str) -> None:
 
 
 def _check_depth(text: str, name: str, max_depth: int) -> None:
+    if text.count("[") + text.count("{") <= max_depth:
+        return
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        bracket = match.group()
-        if bracket in ("[", "{"):
-            depth += 1
-            if depth > max_depth:
-                raise GrammarError(
-                    f"{name} is nested deeper than {max_depth} levels", position=match.start()
-                )
-        elif bracket in ("]", "}"):
-            depth -= 1
+    for bracket in _STRING_OR_OTHER.sub("", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > max_depth:
+            raise GrammarError(f"{name} is nested deeper than {max_depth} levels")
 
 
 def _refuse_constant(constant: str) -> None:

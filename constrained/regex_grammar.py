@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .derivatives import is_empty
+from .languages import is_empty
 from .errors import GrammarError
 from .network import END, Edge, State
 from .regex_language import regex_language

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .derivatives import is_empty
+from .languages import is_empty
 from .errors import UnsupportedGrammarError
 from .regex_characters import Dialect
 from .regex_parser import parse_regex

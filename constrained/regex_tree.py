@@ -52,6 +52,16 @@ class Literal(Node):
         self.text = text
 
 
+class Words(Node):
+    """One of some texts, sorted and at least two."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self, texts: tuple[bytes, ...]) -> None:
+        super().__init__(nullable=not texts[0], inhabited=True)
+        self.texts = texts
+
+
 class Concat(Node):
     __slots__ = ("first", "rest")
 
@@ -172,6 +182,7 @@ def _concat(first: Node, rest: Node) -> Node:
 def alternate(*nodes: Node) -> Node:
     """The union; no node at all is the empty language."""
     parts: set[Node] = set()
+    words: set[bytes] = set()
     bits = 0
     for node in nodes:
         if node is ANYTHING:
@@ -179,8 +190,14 @@ def alternate(*nodes: Node) -> Node:
         for part in node.parts if isinstance(node, Alternation) else (node,):
             if isinstance(part, ByteSet):
                 bits |= part.bits
+            elif isinstance(part, Literal):
+                words.add(part.text)
+            elif isinstance(part, Words):
+                words.update(part.texts)
             else:
                 parts.add(part)
+    if words:
+        parts.add(one_of(words))
     if bits:
         parts.add(byte_set(bits))
     return parts.pop() if len(parts) == 1 else _unique(Alternation, frozenset(parts))
@@ -228,11 +245,8 @@ def table(transitions: Transitions, accepting: frozenset[int], state: int = 0) -
 
 
 def one_of(texts: Iterable[bytes]) -> Node:
-    """A finite language, shared by common prefixes so that a thousand words stay cheap."""
-    words = sorted(set(texts))
-    if len(words) < 4:
-        return alternate(*(literal(word) for word in words))
-    branches: dict[bytes, list[bytes]] = {}
-    for word in words:
-        branches.setdefault(word[:1], []).append(word[1:])
-    return alternate(*(concat(literal(first), one_of(rest)) for first, rest in branches.items()))
+    """The finite language of these texts."""
+    words = tuple(sorted(set(texts)))
+    if not words:
+        return NOTHING
+    return literal(words[0]) if len(words) == 1 else _unique(Words, words)

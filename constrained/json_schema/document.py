@@ -20,6 +20,7 @@ SCHEMA_LIST_KEYWORDS = frozenset("allOf anyOf items oneOf prefixItems".split())
 SCHEMA_MAP_KEYWORDS = frozenset(
     "$defs definitions dependencies dependentSchemas patternProperties properties".split()
 )
+NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
 UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
 
@@ -119,7 +120,8 @@ class Document:
         if not isinstance(value, dict | bool):
             raise GrammarError("a schema must be an object or a boolean", pointer=pointer)
         if isinstance(value, dict):
-            base_uri = self._register_names(value, pointer, base_uri)
+            if not value.keys().isdisjoint(NAMING_KEYWORDS):
+                base_uri = self._register_names(value, pointer, base_uri)
             for keyword in UNSUPPORTED_KEYWORDS & value.keys():
                 raise UnsupportedGrammarError(
                     f"{keyword} is not supported", keyword=keyword, pointer=pointer
@@ -196,7 +198,8 @@ def _join(base_uri: str, reference: str) -> str:
 
 
 def _escape(step: str | int) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
+    text = str(step)
+    return text.replace("~", "~0").replace("/", "~1") if "/" in text or "~" in text else text
 
 
 def _wrong(keyword: str, message: str, pointer: str) -> GrammarError:

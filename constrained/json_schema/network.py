@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ..derivatives import count_words, is_empty
+from ..languages import count_words, is_empty
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..network import END, Capture, Edge, State, Target
@@ -127,7 +127,7 @@ class JsonNetwork:
         return intersect(scalars, ONE_SPELLING, fresh)
 
     def _object_edges(self, state: ObjectState) -> Iterator[Edge]:
-        plan = self._liveness.plan(state.shape)
+        plan = state.plan
         if plan.may_close(state):
             yield Edge(literal("}"), END)
         targets: dict[Node, list[Target]] = {}

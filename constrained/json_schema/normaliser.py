@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
-from ..derivatives import is_empty, matches
+from ..languages import is_empty, matches
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..regex_tree import intersect
 from .document import Document, Subschema
-from .formula import FALSE, TRUE, AllOf, AnyOf, At, Formula, any_of, at
+from .formula import FALSE, TRUE, AllOf, AnyOf, Formula, any_of, at
 from .keywords import KeywordReader
 from .shapes import (
     ANY,
@@ -35,6 +35,10 @@ from .string_language import STRING, quoted_text
 
 MAX_TRACKED_BRANCHES = 6
 COMPILE_SECONDS = 2.0  # of this thread's CPU time
+COMBINING_KEYWORDS = frozenset(
+    "$ref $dynamicRef allOf anyOf oneOf not if propertyNames dependentSchemas dependencies "
+    "unevaluatedItems unevaluatedProperties".split()
+)
 LOOKAHEAD = 2  # levels of nesting that the search for disjoint branches descends
 
 
@@ -92,8 +96,8 @@ class Normaliser:
         )
 
     def _compute(self, formula: Formula, tracking: bool) -> Values:
-        if isinstance(formula, At):
-            return self._schema(formula.schema, tracking)
+        if isinstance(formula, Subschema):
+            return self._schema(formula, tracking)
         if isinstance(formula, AllOf):
             result = ANY
             for part in formula.parts:
@@ -106,11 +110,12 @@ class Normaliser:
     def _schema(self, schema: Subschema, tracking: bool) -> Values:
         if isinstance(schema.value, bool):
             return ANY if schema.value else NONE
-        tracking |= not schema.value.keys().isdisjoint(
-            ("unevaluatedItems", "unevaluatedProperties")
-        )
+        present = schema.value.keys()
+        tracking |= "unevaluatedItems" in present or "unevaluatedProperties" in present
         try:
             result = self._reader.values(schema)
+            if present.isdisjoint(COMBINING_KEYWORDS):
+                return result
             for part in self._combined(schema, tracking):
                 result = self._both(result, part)
             return self._unevaluated(schema, result)
@@ -261,8 +266,8 @@ class Normaliser:
         return False
 
     def _formula_empty(self, formula: Formula, depth: int) -> bool:
-        if formula == FALSE or depth == 0:
-            return formula == FALSE
+        if formula is FALSE or depth == 0:
+            return formula is FALSE
         try:
             return self.certainly_empty(self.values(formula), depth - 1)
         except ReferenceLoopError:  # asked about from within itself: nothing certain
