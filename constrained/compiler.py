@@ -18,16 +18,20 @@ from .errors import GrammarError, UnsupportedGrammarError
 from .grammar import NetworkGrammar
 from .json_options import JsonOptions
 from .json_schema.network import JsonNetwork
+from .json_schema.string_language import STRING, of_length
 from .json_text import parse_json
 from .llguidance_backend import LLGuidanceBackend
 from .matcher import GrammarMatcher
 from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
+from .regex_language import regex_language
+from .regex_tree import Node, concat, literal
 from .structural_tag import parse_structural_tag
 from .vocabulary import Vocabulary
 
 GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices"]
+USUAL_PATTERNS = (".*", r"(.|\n)*", r"[^\n]{1000,}")
 GrammarBackend = Literal["native", "llguidance"]
 
 
@@ -156,7 +160,7 @@ class GrammarCompiler:
         with self._backend_lock:
             if not self._native_tried:
                 self._native_tried = True
-                self._native_vocabulary = _native_vocabulary(self._vocabulary)
+                self._native_vocabulary = _native_vocabulary(self._vocabulary, self._json_options)
         return NetworkGrammar(network, self._vocabulary, self._native_vocabulary)
 
     def _llguidance_backend(self) -> LLGuidanceBackend:
@@ -229,13 +233,26 @@ class GrammarCache:
             total -= size
 
 
-def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
+def _native_vocabulary(vocabulary: Vocabulary, options: JsonOptions) -> NativeVocabulary | None:
     """The vocabulary on the C++ side, or None where it cannot be compiled."""
     try:
-        return NativeVocabulary(vocabulary)
+        native = NativeVocabulary(vocabulary)
+        for language, beginning in _usual_languages(options):
+            native.shared_languages().prepare(language, beginning)
+        return native
     except (NoCompilerError, BuildError) as error:
         warn_of_slow_path(error)
         return None
+
+
+def _usual_languages(options: JsonOptions) -> list[tuple[Node, bytes]]:
+    """What most grammars hold and takes long to mask, and a text after which a mask is asked."""
+    return [
+        (STRING, b'"'),
+        (of_length(1_000, None), b'"'),
+        (concat(STRING, literal(options.key_separator)), b'"'),
+        *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
+    ]
 
 
 def _check_characters(kind: str, value: str | Sequence[str]) -> None:

@@ -168,26 +168,6 @@ def too_large() -> UnsupportedGrammarError:
     return UnsupportedGrammarError("the patterns combine to too large an automaton")
 
 
-def clipped(node: Node, count: int) -> Node:
-    """A node that differs only in texts of ``count`` bytes or more, with simpler repeats.
-
-    A repeat that may go on for so long might as well have no end.
-    """
-    match node:
-        case Repeat():
-            maximum = node.maximum if (node.maximum or 0) < count else None
-            return repeat(node.part, min(node.minimum, count), maximum)
-        case Concat():
-            return concat(clipped(node.first, count), clipped(node.rest, count))
-        case Alternation():
-            return alternate(*(clipped(part, count) for part in node.parts))
-        case Intersection():
-            return intersect(*(clipped(part, count) for part in node.parts))
-        case Complement():
-            return complement(clipped(node.part, count))
-    return node
-
-
 def count_words(node: Node, limit: int) -> int:
     """How many byte strings are in the language, counted up to ``limit``."""
     counted: dict[Node, int] = {}

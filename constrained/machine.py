@@ -54,7 +54,7 @@ class Machine:
     def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._places = Places(network)
-        self._languages = LazyDFA(vocabulary.max_token_len)
+        self._languages = LazyDFA()
         self._tries: dict[tuple[bytes, ...], LiteralTrie] = {}
         self._automata: dict[int, tuple[LexemeAutomaton, int]] = {}  # by place, with its start
         self._masks = MaskTable(self._mask, vocabulary)

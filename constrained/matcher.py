@@ -86,6 +86,16 @@ class AutomatonMatcher:
         self._ended = False
         self._history: list[tuple[int, bytes]] = []  # per accepted token: what was before it
 
+    @property
+    def machine(self) -> Automaton | None:
+        """The automaton if the next mask is that of ``state``; None where more restricts it."""
+        return None if self._ended or self._withheld else self._automaton
+
+    @property
+    def state(self) -> int:
+        """The automaton's state after the text so far."""
+        return self._state
+
     def accept_token(self, token_id: int) -> bool:
         if self._ended:
             return False

@@ -1,4 +1,4 @@
-"""Regular languages on the C++ side (csrc/language.h): trees are handed over once, then asked about.
+"""Regular languages on the C++ side (csrc/language.h): handed over once, then asked about.
 
 Answers as derivatives.py does.
 """
@@ -38,15 +38,14 @@ class NativeLanguages:
 
     Args:
         vocabulary: handle of the vocabulary whose masks the automaton makes; None makes none.
-        max_token_len: bytes of the longest token.
 
     Raises:
         NoCompilerError, BuildError: the C++ cannot be built here.
     """
 
-    def __init__(self, vocabulary: c_void_p | None = None, max_token_len: int = 0) -> None:
+    def __init__(self, vocabulary: c_void_p | None = None) -> None:
         self._library = load_library()
-        self._handle = self._library.languages_new(vocabulary, max_token_len)
+        self._handle = self._library.languages_new(vocabulary)
         weakref.finalize(self, self._library.languages_free, self._handle)
         self.automaton = self._library.languages_automaton(self._handle)
         self._numbers: dict[Node, int] = {}
@@ -72,6 +71,12 @@ class NativeLanguages:
         number = self.number(node)
         inhabited = self._library.languages_emptiness(self._handle, number) == INHABITED
         return number if inhabited else 0
+
+    def prepare(self, node: Node, text: bytes) -> None:
+        """Finds the tokens that may come after a text of the language's beginning."""
+        state = self.state_of(node)
+        state = self._library.languages_after(self._handle, state, text, len(text))
+        self._library.languages_prepare(self._handle, state)
 
     def is_empty(self, node: Node) -> bool:
         emptiness = self._library.languages_emptiness(self._handle, self.number(node))

@@ -18,7 +18,7 @@ import numpy as np
 from .machine import MAX_FORCED
 from .native_languages import NativeLanguages
 from .native_library import load_library
-from .network import Network, Place, Places, Target
+from .network import Edge, Network, Place, Places, Target
 from .vocabulary import Row, Vocabulary
 
 NEEDS = -1  # what the C++ side returns when it must be given something first
@@ -64,7 +64,7 @@ class NativeVocabulary:
         return self._shared
 
     def _fresh_languages(self) -> NativeLanguages:
-        return NativeLanguages(self.handle, self.vocabulary.max_token_len)
+        return NativeLanguages(self.handle)
 
     def _set_tokens(self) -> None:
         eos_ids = self.vocabulary.eos_token_ids
@@ -94,12 +94,13 @@ class NativeMachine:
 
     def __init__(self, network: Network, vocabulary: NativeVocabulary) -> None:
         self.vocabulary = vocabulary  # also keeps it alive for the C++ side
-        self._library = vocabulary.library
-        self.handle = self._library.machine_new(vocabulary.handle)
-        weakref.finalize(self, self._library.machine_free, self.handle)
+        self.library = vocabulary.library
+        self.handle = self.library.machine_new(vocabulary.handle)
+        weakref.finalize(self, self.library.machine_free, self.handle)
         self._languages = vocabulary.shared_languages()
         self._places = Places(network)
         self._tries: dict[tuple[bytes, ...], int] = {}  # addresses
+        self._edges: dict[Edge, array[int]] = {}  # as the C++ side reads them
         self._given: set[tuple[int, ...]] = set()
         self.start = self._answer("machine_start", self._places.number(network.start))
 
@@ -113,10 +114,10 @@ class NativeMachine:
         return self._answer("machine_advance_token", state, token_id)
 
     def is_accepting(self, state: int) -> bool:
-        return bool(self._library.machine_accepting(self.handle, state))
+        return bool(self.library.machine_accepting(self.handle, state))
 
     def is_finished(self, state: int) -> bool:
-        return bool(self._library.machine_finished(self.handle, state))
+        return bool(self.library.machine_finished(self.handle, state))
 
     def forced(self, state: int) -> bytes:
         out = ctypes.create_string_buffer(MAX_FORCED)
@@ -128,13 +129,13 @@ class NativeMachine:
 
     @property
     def memory_bytes(self) -> int:
-        return int(self._library.machine_memory_bytes(self.handle))
+        return int(self.library.machine_memory_bytes(self.handle))
 
     def supply_needs(self) -> None:
         """Gives the C++ side what its last answer lacked."""
         needs = array("i", bytes(16 * MAX_NEEDS))
         address, _ = needs.buffer_info()
-        count = self._library.machine_take_needs(self.handle, address, MAX_NEEDS)
+        count = self.library.machine_take_needs(self.handle, address, MAX_NEEDS)
         for at in range(0, 4 * count, 4):
             kind, first, second, third = needs[at : at + 4]
             if kind == NEED_PLACE:
@@ -144,7 +145,7 @@ class NativeMachine:
 
     def _answer(self, function: str, *arguments: Any) -> int:
         """Asks until nothing is needed any more."""
-        ask = getattr(self._library, function)
+        ask = getattr(self.library, function)
         while (result := ask(self.handle, *arguments)) == NEEDS:
             self.supply_needs()
         return int(result)
@@ -157,11 +158,14 @@ class NativeMachine:
         automaton, start = self._automaton(place)
         edges = array("i")
         for edge in place.edges:
-            edges.append(edge.capture is not None)
-            edges.extend(self._flat(edge.targets))
+            known = self._edges.get(edge)
+            if known is None:
+                known = array("i", (edge.capture is not None, *self._flat(edge.targets)))
+                self._edges[edge] = known
+            edges.extend(known)
         address, _ = edges.buffer_info()
         also = NONE if place.also is None else place.also
-        self._library.machine_set_place(
+        self.library.machine_set_place(
             self.handle, number, automaton, start, also, address, len(place.edges)
         )
 
@@ -175,7 +179,7 @@ class NativeMachine:
             lengths = array("i", map(len, place.texts))
             address, _ = lengths.buffer_info()
             text = b"".join(place.texts)
-            found = self._library.machine_add_literals(self.handle, text, address, len(lengths))
+            found = self.library.machine_add_literals(self.handle, text, address, len(lengths))
             self._tries[place.texts] = found
         return found, TRIE_START
 
@@ -185,14 +189,14 @@ class NativeMachine:
         self._given.add((number, label, captured))
         targets = self._flat(self._places.targets(number, label, self._captured_text(captured)))
         address, _ = targets.buffer_info()
-        self._library.machine_set_captured(self.handle, number, label, captured, address)
+        self.library.machine_set_captured(self.handle, number, label, captured, address)
 
     def _captured_text(self, captured: int) -> bytes:
         length, room = 0, 4096
         while length == 0 or length > room:
             room = max(room, length)
             text = ctypes.create_string_buffer(room)
-            length = self._library.machine_captured_text(self.handle, captured, text, room)
+            length = self.library.machine_captured_text(self.handle, captured, text, room)
         return text.raw[:length]
 
     def _flat(self, targets: Sequence[Target]) -> array[int]:

@@ -8,6 +8,7 @@ is written. States are made on demand; the machines ask for the edges of those t
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .regex_tree import Literal, Node
@@ -34,8 +35,9 @@ class Capture(NamedTuple):
     drop: int
 
 
-class Edge(NamedTuple):
-    """A lexeme and all that may follow it."""
+@dataclass(slots=True, frozen=True, eq=False)
+class Edge:
+    """A lexeme and all that may follow it; equal only to itself."""
 
     lexeme: Node
     targets: tuple[Target, ...]

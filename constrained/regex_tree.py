@@ -7,9 +7,9 @@ others.
 
 from __future__ import annotations
 
-import threading
+import weakref
 from collections.abc import Hashable, Iterable
-from weakref import WeakValueDictionary
+from typing import Any
 
 ALL_BYTES = (1 << 256) - 1
 Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included
@@ -121,18 +121,43 @@ class Table(Node):
         self.state = state
 
 
-_nodes: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
-_lock = threading.Lock()
+class _NodeTable:
+    """The nodes in use, by kind and parts.
 
+    Without a lock: two threads that make one node at once may get two, which costs no more than
+    the time to treat them apart.
+    """
 
-def _unique(kind: type[Node], *args: object) -> Node:
-    """The one node of this kind and these parts."""
-    key = (kind, *args)
-    with _lock:
-        node = _nodes.get(key)
+    def __init__(self) -> None:
+        self._nodes: dict[Hashable, weakref.ref[Node]] = {}
+        self._sweep_at = 50_000
+
+    def unique(self, key: tuple[Any, ...]) -> Node:
+        """The node of ``(kind, *arguments)``."""
+        reference = self._nodes.get(key)
+        node = None if reference is None else reference()
         if node is None:
-            node = _nodes[key] = kind(*args)  # type: ignore[arg-type]
+            made: Node = key[0](*key[1:])
+            self._nodes[key] = weakref.ref(made)
+            if len(self._nodes) > self._sweep_at:
+                self._sweep()
+            return made
         return node
+
+    def _sweep(self) -> None:
+        """Forgets the nodes that nobody uses."""
+        for key, reference in list(self._nodes.items()):
+            if reference() is None:
+                self._nodes.pop(key, None)
+        self._sweep_at = max(50_000, 2 * len(self._nodes))
+
+
+_table = _NodeTable()
+
+
+def _unique(*key: object) -> Node:
+    """The one node of a kind and its parts."""
+    return _table.unique(key)
 
 
 EPSILON = _unique(Literal, b"")

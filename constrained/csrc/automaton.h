@@ -15,7 +15,6 @@ namespace grammar {
 constexpr int32_t kDead = 0;
 constexpr int32_t kNoByte = -1;     // nothing may come
 constexpr int32_t kManyBytes = -2;
-constexpr int32_t kUnknownState = -1;
 constexpr int32_t kUsualBytes = 48;  // a state that more bytes lead to is the usual one
 
 // A place in the trie where a lexeme may end and the token goes on.
@@ -34,9 +33,8 @@ struct LexemeState {
   const uint8_t* class_of;    // by byte
   std::vector<int32_t> next;  // by class
   std::vector<int32_t> labels;
-  int32_t only_byte = kNoByte;         // the one byte that may come, kNoByte or kManyBytes
-  int32_t mask_state = kUnknownState;  // a state that admits the same tokens
-  int32_t usual_next = kDead;          // the state that most bytes lead to
+  int32_t only_byte = kNoByte;   // the one byte that may come, kNoByte or kManyBytes
+  int32_t usual_next = kDead;    // the state that most bytes lead to
   std::unique_ptr<MaskPart> part;
 
   int32_t after(uint8_t byte) const { return next[class_of[byte]]; }
@@ -54,15 +52,15 @@ class Automaton {
  public:
   virtual ~Automaton() = default;
   virtual LexemeState* at(int32_t state) = 0;
-  virtual int32_t mask_state(int32_t state) = 0;
+  // A state that agrees with this one on texts shorter than the counts in it; else the same.
+  virtual int32_t far(int32_t state, int) { return state; }
+  // Whether two states surely agree on texts of up to `length` bytes.
+  virtual bool alike(int32_t first, int32_t second, int32_t, int) { return first == second; }
 };
 
 // The derivatives of languages as states; any number of languages can start in it.
 class LanguageAutomaton : public Automaton {
  public:
-  // Args: max_token_len: bytes of the longest token.
-  explicit LanguageAutomaton(int32_t max_token_len) : languages(max_token_len + 1) {}
-
   Languages languages;
 
   LexemeState* at(int32_t state) override {
@@ -75,10 +73,12 @@ class LanguageAutomaton : public Automaton {
     return states_[state].get();
   }
 
-  int32_t mask_state(int32_t state) override {
-    LexemeState* lexeme = at(state);
-    if (lexeme->mask_state == kUnknownState) lexeme->mask_state = languages.clipped(state);
-    return lexeme->mask_state;
+  int32_t far(int32_t state, int level) override { return languages.far(state, level); }
+
+  bool alike(int32_t first, int32_t second, int32_t length, int level) override {
+    return first == second ||
+           (languages.slack(first, level) > length && languages.slack(second, level) > length &&
+            languages.far(first, level) == languages.far(second, level));
   }
 
   int64_t num_states() const { return num_states_; }
@@ -127,7 +127,6 @@ class LiteralTrie : public Automaton {
   }
 
   LexemeState* at(int32_t state) override { return states_[state].get(); }
-  int32_t mask_state(int32_t state) override { return state; }
   int64_t num_states() const { return static_cast<int64_t>(states_.size()); }
 
  private:

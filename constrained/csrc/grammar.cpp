@@ -21,8 +21,7 @@ constexpr int32_t kMaxDepth = 2000;  // of nodes; derivatives are taken by recur
 
 // Languages, with the automaton over them, for several threads.
 struct LanguageStore {
-  LanguageStore(SharedVocabulary of, int32_t max_token_len)
-      : vocabulary(std::move(of)), automaton(max_token_len) {}
+  explicit LanguageStore(SharedVocabulary of) : vocabulary(std::move(of)) {}
 
   SharedVocabulary vocabulary;  // whose masks the automaton makes; null where it makes none
   std::mutex own_mutex;
@@ -144,7 +143,7 @@ void* vocabulary_new(const uint8_t* bytes, const int32_t* skip, const int32_t* t
   vocabulary->tokens.assign(tokens, tokens + num_nodes + 1);
   vocabulary->order.assign(order, order + num_tokens);
   vocabulary->row_words = row_words;
-  vocabulary->link_parents();
+  vocabulary->link();
   return new SharedVocabulary(std::move(vocabulary));
 }
 
@@ -166,9 +165,7 @@ void vocabulary_set_limits(void* vocabulary, int64_t max_part_bytes, int64_t max
 void vocabulary_free(void* vocabulary) { delete static_cast<SharedVocabulary*>(vocabulary); }
 
 // Args: vocabulary: whose masks the automaton of the languages makes, or null.
-void* languages_new(void* vocabulary, int32_t max_token_len) {
-  return new LanguageStore(shared(vocabulary), max_token_len);
-}
+void* languages_new(void* vocabulary) { return new LanguageStore(shared(vocabulary)); }
 
 void languages_free(void* languages) { delete store_of(languages); }
 
@@ -205,6 +202,21 @@ int64_t languages_count_words(void* languages, int32_t node, int64_t limit) {
   LanguageStore* store = store_of(languages);
   const Guard guard(store->mutex());
   return store->automaton.languages.count_words(node, limit);
+}
+
+int32_t languages_after(void* languages, int32_t state, const uint8_t* text, int32_t length) {
+  LanguageStore* store = store_of(languages);
+  const Guard guard(store->mutex());
+  for (int32_t i = 0; i < length; ++i) state = store->automaton.at(state)->after(text[i]);
+  return state;
+}
+
+// Walks the trie for the part of a mask, so that the first request need not.
+void languages_prepare(void* languages, int32_t state) {
+  LanguageStore* store = store_of(languages);
+  const Guard guard(store->mutex());
+  MaskPart unused;
+  MaskParts(store->vocabulary.get(), &store->automaton).of(state, &unused);
 }
 
 int64_t languages_num_nodes(void* languages) {

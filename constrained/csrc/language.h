@@ -22,6 +22,10 @@ using Key = std::vector<int32_t>;
 
 constexpr Node kNothing = 0, kEpsilon = 1, kAnything = 2;
 constexpr int32_t kUnbounded = -1;
+constexpr int kFarLevel = 0, kNearLevel = 1;
+constexpr int32_t kSmallCounts[] = {16, 3};
+constexpr int32_t kFarCount = 1 << 24;  // what a minimum is in a far form
+constexpr int32_t kNoCounts = INT32_MAX;
 constexpr size_t kMaxSearchedNodes = 20'000;
 constexpr size_t kMaxWordLength = 5'000;  // of words that are counted
 
@@ -60,8 +64,7 @@ struct Table {
 
 class Languages {
  public:
-  // Args: max_count: repeats that go on for so long count as endless in `clipped`.
-  explicit Languages(int32_t max_count) : max_count_(max_count) {
+  Languages() {
     unique(Kind::kAlternation, {}, false, Emptiness::kEmpty);
     add_table({{0, 0}, {}, {}, {1}});
     unique(Kind::kTable, {0, 0}, true, Emptiness::kInhabited);
@@ -250,16 +253,21 @@ class Languages {
     return count_words(node, limit, &counted, &path);
   }
 
-  // A language that differs only in texts longer than any token, with simpler repeats.
-  Node clipped(Node node) {
-    const Kind of = kind(node);
-    if (of == Kind::kTable || of == Kind::kByteSet) return node;
-    const auto known = clipped_.find(node);
-    if (known != clipped_.end()) return known->second;
-    const Node result = compute_clipped(node);
-    clipped_.emplace(node, result);
+  // The counts above kSmallCounts[level] of a language have no end and no limit in its far form.
+  // The two agree on texts that are shorter than `slack`, also on which of them can go on.
+  Node far(Node node, int level) {
+    const Entry& entry = nodes_[node];
+    if (entry.slack[level] == kNoCounts || !entry.far_agrees) return node;
+    const uint64_t key = static_cast<uint64_t>(node) << 1 | static_cast<uint64_t>(level);
+    const auto known = far_.find(key);
+    if (known != far_.end()) return known->second;
+    const Node result = compute_far(node, level);
+    far_.emplace(key, result);
     return result;
   }
+
+  // The least count above kSmallCounts[level], kNoCounts if there is none.
+  int32_t slack(Node node, int level) const { return nodes_[node].slack[level]; }
 
  private:
   struct Entry {
@@ -268,6 +276,8 @@ class Languages {
     bool nullable;
     Emptiness empty;
     int32_t depth;  // of the recursion that takes its derivative
+    std::array<int32_t, 2> slack;
+    bool far_agrees;  // no count is in a complement or an intersection, where texts may fall out
     const ByteClasses* classes;
   };
 
@@ -280,9 +290,29 @@ class Languages {
     const auto [found, fresh] = numbers_.emplace(args, static_cast<Node>(nodes_.size()));
     if (!fresh) return found->second;
     args.pop_back();
-    const int32_t depth = depth_of(kind, args);
-    nodes_.push_back({std::move(args), kind, is_nullable, empty, depth, nullptr});
+    Entry entry{std::move(args), kind, is_nullable, empty, 0, {kNoCounts, kNoCounts}, true, nullptr};
+    entry.depth = depth_of(kind, entry.args);
+    note_counts(&entry);
+    nodes_.push_back(std::move(entry));
     return found->second;
+  }
+
+  void note_counts(Entry* entry) const {
+    if (entry->kind == Kind::kTable || entry->kind == Kind::kByteSet) return;
+    const size_t num_parts = entry->kind == Kind::kRepeat ? 1 : entry->args.size();
+    const bool is_boolean =
+        entry->kind == Kind::kIntersection || entry->kind == Kind::kComplement;
+    for (size_t i = 0; i < num_parts; ++i) {
+      const Entry& part = nodes_[entry->args[i]];
+      entry->far_agrees &= part.far_agrees && !(is_boolean && part.slack[kNearLevel] != kNoCounts);
+      for (const int level : {kFarLevel, kNearLevel})
+        entry->slack[level] = std::min(entry->slack[level], part.slack[level]);
+    }
+    if (entry->kind != Kind::kRepeat) return;
+    for (const int level : {kFarLevel, kNearLevel})
+      for (const int32_t count : {entry->args[1], entry->args[2]})
+        if (count > kSmallCounts[level])
+          entry->slack[level] = std::min(entry->slack[level], count);
   }
 
   int32_t depth_of(Kind kind, const Key& args) const {
@@ -450,34 +480,34 @@ class Languages {
     return (*counted)[node] = std::min(total, limit);
   }
 
-  Node compute_clipped(Node node) {
+  Node compute_far(Node node, int level) {
     Key a = args(node);
     switch (kind(node)) {
-      case Kind::kRepeat:
-        return repeat(a[0], std::min(a[1], max_count_), a[2] < max_count_ ? a[2] : kUnbounded);
-      case Kind::kComplement:
-        return complement(clipped(a[0]));
+      case Kind::kRepeat: {
+        const int32_t small = kSmallCounts[level];
+        const int32_t maximum = a[2] > small ? kUnbounded : a[2];
+        return repeat(far(a[0], level), a[1] > small ? kFarCount : a[1], maximum);
+      }
       case Kind::kConcat: {  // a loop, for there may be many in a row
         std::vector<Node> firsts{a[0]};
         Node rest = a[1];
         for (; kind(rest) == Kind::kConcat; rest = args(rest)[1]) firsts.push_back(args(rest)[0]);
-        Node result = clipped(rest);
-        for (; !firsts.empty(); firsts.pop_back()) result = concat(clipped(firsts.back()), result);
+        Node result = far(rest, level);
+        for (; !firsts.empty(); firsts.pop_back())
+          result = concat(far(firsts.back(), level), result);
         return result;
       }
       default:
-        break;
+        for (Node& part : a) part = far(part, level);
+        return alternate(a);
     }
-    for (Node& part : a) part = clipped(part);
-    return kind(node) == Kind::kAlternation ? alternate(a) : intersect(a);
   }
 
-  int32_t max_count_;
   std::vector<Entry> nodes_;
   std::unordered_map<Key, Node, KeyHash> numbers_;
   std::vector<Table> tables_;
   std::unordered_map<uint64_t, Node> derivatives_;
-  std::unordered_map<Node, Node> clipped_;
+  std::unordered_map<uint64_t, Node> far_;
   std::unordered_map<Key, std::unique_ptr<ByteClasses>, KeyHash> partitions_;
 };
 

@@ -23,15 +23,16 @@ class MaskParts {
 
   // The part of a state, kept with it or put in `scratch`.
   const MaskPart* of(int32_t state, MaskPart* scratch) {
-    state = automaton_.mask_state(state);
+    const int32_t far = automaton_.far(state, kFarLevel);
+    if (automaton_.alike(state, far, vocabulary_.max_token_len, kFarLevel)) state = far;
     LexemeState* lexeme = automaton_.at(state);
     if (lexeme->part && lexeme->part->epoch == vocabulary_.epoch) return lexeme->part.get();
-    const int32_t base = base_of(state);
+    const auto [base, level] = base_of(state);
     int32_t visited;
     if (base != kDead) {
       MaskPart unused;
       *scratch = *of(base, &unused);
-      visited = walk_difference(state, base, scratch);
+      visited = walk_difference(state, base, level, scratch);
     } else {
       scratch->row.assign(vocabulary_.row_words, 0);
       scratch->crossings.clear();
@@ -41,13 +42,22 @@ class MaskParts {
   }
 
  private:
-  // A state that loops on most bytes and that most bytes lead to from here: its mask is almost
-  // this one's. kDead where there is none.
-  int32_t base_of(int32_t state) {
-    const int32_t base = automaton_.at(state)->usual_next;
-    if (base == kDead || base == state) return kDead;
-    const bool loops = automaton_.at(base)->usual_next == base;
-    return loops && automaton_.mask_state(base) == base ? base : kDead;
+  struct Base {
+    int32_t state;
+    int level;  // of the far form that the states are compared in
+  };
+
+  // A state whose mask is almost this one's and is likely to be known: a far form, or the state
+  // that most bytes lead to if it loops on most bytes. kDead where there is none.
+  Base base_of(int32_t state) {
+    const int32_t usual = automaton_.at(state)->usual_next;
+    if (usual == kDead) return {kDead, kFarLevel};
+    for (const int level : {kFarLevel, kNearLevel}) {
+      const int32_t far = automaton_.far(state, level);
+      if (far != state) return {far, level};
+    }
+    const bool loops = usual != state && automaton_.at(usual)->usual_next == usual;
+    return {loops ? usual : kDead, kFarLevel};
   }
 
   // Walks the nodes [first, last) within one lexeme; returns how many it visited.
@@ -82,7 +92,7 @@ class MaskParts {
   }
 
   // Turns the part of state `base` into that of `state`, by walking only where they differ.
-  int32_t walk_difference(int32_t state, int32_t base, MaskPart* part) {
+  int32_t walk_difference(int32_t state, int32_t base, int level, MaskPart* part) {
     const Vocabulary& v = vocabulary_;
     struct Open {
       int32_t end;
@@ -97,7 +107,7 @@ class MaskParts {
       ++visited;
       const int32_t next = open.back().mine->after(v.bytes[node]);
       const int32_t base_next = open.back().base->after(v.bytes[node]);
-      if (next == base_next) {
+      if (automaton_.alike(next, base_next, v.height[node], level)) {
         node = v.skip[node];
         continue;
       }

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <list>
@@ -35,6 +36,8 @@ class MaskOwner {
 struct Vocabulary {
   std::vector<uint8_t> bytes;
   std::vector<int32_t> skip, tokens, order, parent;
+  std::vector<int32_t> height;  // per node, the bytes of the longest way down from it
+  int32_t max_token_len = 0;
   std::vector<int32_t> eos_tokens;
   std::vector<uint8_t> text;        // the bytes of every token, one after another
   std::vector<int32_t> text_begin;  // per token id, and one more at the end
@@ -81,15 +84,19 @@ struct Vocabulary {
     owner->kept_rows.clear();
   }
 
-  // Fills `parent`: that of each trie node, kNone below the root.
-  void link_parents() {
+  // Fills `parent` (that of each trie node, kNone below the root), `height`, `max_token_len`.
+  void link() {
     parent.resize(skip.size());
+    height.assign(skip.size(), 0);
     std::vector<int32_t> path;
     for (int32_t node = 0; node < num_nodes(); ++node) {
       while (!path.empty() && node >= skip[path.back()]) path.pop_back();
       parent[node] = path.empty() ? kNone : path.back();
       path.push_back(node);
+      max_token_len = std::max(max_token_len, static_cast<int32_t>(path.size()));
     }
+    for (int32_t node = num_nodes() - 1; node >= 0; --node)
+      if (parent[node] != kNone) height[parent[node]] = std::max(height[parent[node]], height[node] + 1);
   }
 };
 

@@ -1,7 +1,7 @@
 """Boolean formulas over the schemas of a document: what a value at one position must satisfy.
 
-A formula names schemas and does not look into them, so recursion through ``$ref`` costs nothing. A
-schema by itself is a formula too: the value satisfies it. ``TRUE`` and ``FALSE`` are one object each.
+A formula names schemas and does not look into them, so recursion through ``$ref`` costs nothing.
+A schema by itself is a formula: the value satisfies it. ``TRUE`` and ``FALSE`` are one object each.
 """
 
 from __future__ import annotations

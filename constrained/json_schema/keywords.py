@@ -112,7 +112,7 @@ class KeywordReader:
         if "string" in types:
             strings = STRING
             if not present.isdisjoint(STRING_KEYWORDS):
-                strings = intersect(STRING, *self._strings(schema))
+                strings = intersect(*(self._strings(schema) or (STRING,)))
             scalars.append(strings)
         if len(scalars) == 1:
             return scalars[0]

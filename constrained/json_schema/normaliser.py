@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
-from ..languages import is_empty, matches
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..languages import is_empty, matches
 from ..regex_tree import intersect
 from .document import Document, Subschema
 from .formula import FALSE, TRUE, AllOf, AnyOf, Formula, any_of, at

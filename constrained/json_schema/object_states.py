@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
-from ..languages import count_words, is_empty, matches
 from ..errors import UnsupportedGrammarError
+from ..languages import count_words, is_empty, matches
 from ..regex_tree import Node, complement, intersect, literal, one_of
 from .formula import FALSE, Formula, all_of
 from .shapes import ObjectShape, PropertyRules
@@ -166,6 +166,8 @@ class ObjectPlan:
                 keyword="patternProperties",
             )
         patterns = tuple(dict.fromkeys(self._patterns))
+        if not patterns and self._rules.formula(None, frozenset()) is FALSE:
+            return
         free = complement(one_of(map(quoted_text, names)))
         for size in range(len(patterns) + 1):
             for together in combinations(patterns, size):

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sglang_lang.constrained.batch import fill_batch
 from sglang_lang.constrained.errors import GrammarError
 
 from ..ipc import SchedulerPort
@@ -189,9 +190,7 @@ class Scheduler:
         if not constrained:
             return
         bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
+        fill_batch([req.matcher if req.finish is None else None for req in constrained], bitmask)
         in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:

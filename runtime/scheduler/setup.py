@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
-from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
@@ -188,5 +188,5 @@ def _prefix_cache(
 def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:
     token_bytes = list(tokenizer.token_bytes)
     token_bytes += [None] * (vocab_size - len(token_bytes))
-    vocabulary = Vocabulary.from_token_bytes(token_bytes, tokenizer.eos_token_ids)
+    vocabulary = load_vocabulary(token_bytes, tokenizer.eos_token_ids)
     return GrammarCompiler(vocabulary, backend=args.grammar_backend)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.network import Network
 from sglang_lang.constrained.regex_grammar import choices_network, regex_network
 from tests.constrained.byte_grammar import (
@@ -29,7 +30,21 @@ PATTERNS = [
     "日本|日曜|é+",
     r"(?=.*\d)[a-z\d]{3,6}",
     '"[^"\\\\]{0,1000}"',
+    "[a-z ]{0,40}1",  # counts around the longest token, where masks differ from one to the next
+    r"\w{18,30}(,\w{4,20}){0,9}",
+    '[^"]{6,9}"[^"]{20,}"',
+    r"(?=.{5,40}$)[a-z]+1?",
+    r"(?!.{0,30}$).{0,33}",  # far from its end only what is longer than the counts is left
 ]
+REGEXES = st.recursive(
+    st.sampled_from(["a", "b", "ab", "[ab]", ".", r"\w", "[^a]", '"', "日", r"\d", "(?=a|.b)"]),
+    lambda inner: st.one_of(
+        st.builds("{}{}".format, inner, inner),
+        st.builds("(?:{}|{})".format, inner, inner),
+        st.builds("(?:{}){}".format, inner, st.sampled_from("* + ? {2,7} {0,40} {19,}".split())),
+    ),
+    max_leaves=5,
+)
 SCHEMAS = [
     {"type": "object", "properties": {"a": {"type": "integer"}, "ab": {"type": "string"}}},
     {"type": "object", "minProperties": 2, "additionalProperties": {"type": "integer"}},
@@ -69,6 +84,23 @@ def test_both_machines_agree_with_trying_every_token(index: int) -> None:
         token = VOCABULARY.token_bytes[int(rng.choice(tried))]
         assert token is not None
         state, native_state = python.advance(state, token), native.advance(native_state, token)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(REGEXES, st.integers(0, 2**32 - 1))
+def test_masks_of_any_regex_are_the_tokens_that_can_be_taken(pattern: str, seed: int) -> None:
+    try:
+        machine = native_machine(regex_network(pattern))
+    except GrammarError:  # an assertion in a repeat, or one that nothing satisfies
+        reject()
+    state, rng = machine.start, np.random.default_rng(seed)
+    for _ in range(6):
+        tried = [t for t in range(VOCABULARY.size) if machine.advance_token(state, t)]
+        assert allowed(machine, state) == tried
+        assert tried or machine.is_finished(state)
+        if not tried:
+            break
+        state = machine.advance_token(state, int(rng.choice(tried)))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
