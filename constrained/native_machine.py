@@ -98,6 +98,10 @@ class NativeMachine:
         self.handle = self.library.machine_new(vocabulary.handle)
         weakref.finalize(self, self.library.machine_free, self.handle)
         self._languages = vocabulary.shared_languages()
+        self._advance_token, self._fill = (
+            self.library.machine_advance_token,
+            self.library.machine_fill,
+        )
         self._places = Places(network)
         self._tries: dict[tuple[bytes, ...], int] = {}  # addresses
         self._edges: dict[Edge, array[int]] = {}  # as the C++ side reads them
@@ -111,7 +115,10 @@ class NativeMachine:
         return state
 
     def advance_token(self, state: int, token_id: int) -> int:
-        return self._answer("machine_advance_token", state, token_id)
+        reached: int = self._advance_token(self.handle, state, token_id)
+        if reached == NEEDS:
+            return self._answer("machine_advance_token", state, token_id)
+        return reached
 
     def is_accepting(self, state: int) -> bool:
         return bool(self.library.machine_accepting(self.handle, state))
@@ -125,7 +132,9 @@ class NativeMachine:
         return out.raw[:length]
 
     def fill(self, state: int, row: Row) -> None:
-        self._answer("machine_fill", state, row.ctypes.data)
+        address = row.ctypes.data
+        if self._fill(self.handle, state, address) == NEEDS:
+            self._answer("machine_fill", state, address)
 
     @property
     def memory_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Vocabularies kept on disk by a hash of their tokens, so that a server starts without sorting them.
+"""Vocabularies kept on disk by a hash of their tokens, so that starting is quick.
 
 A file that cannot be read, or that does not fit the tokens, is made anew.
 """
@@ -54,7 +54,7 @@ def _digest(token_bytes: Sequence[bytes | None], eos_ids: list[int]) -> str:
 
 def _read(path: Path, num_tokens: int) -> Trie | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             trie = Trie(**{name: arrays[name] for name in Trie._fields})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "byte_summary.h"
 #include "language.h"
 
 namespace grammar {
@@ -17,15 +18,16 @@ constexpr int32_t kNoByte = -1;     // nothing may come
 constexpr int32_t kManyBytes = -2;
 constexpr int32_t kUsualBytes = 48;  // a state that more bytes lead to is the usual one
 
-// A place in the trie where a lexeme may end and the token goes on.
-struct Crossing {
-  int32_t node, lexeme;
-};
+// Nodes of the trie [first, last), at all of which a lexeme may end and a token may go on.
+using Nodes = std::pair<int32_t, int32_t>;
+
+// By the lexeme's state there.
+using Crossings = std::unordered_map<int32_t, std::vector<Nodes>>;
 
 // The part of a mask that depends on the lexeme alone: tokens that do not pass its end.
 struct MaskPart {
   std::vector<int32_t> row;
-  std::vector<Crossing> crossings;
+  Crossings crossings;
   int64_t epoch = 0;
 };
 
@@ -35,6 +37,7 @@ struct LexemeState {
   std::vector<int32_t> labels;
   int32_t only_byte = kNoByte;   // the one byte that may come, kNoByte or kManyBytes
   int32_t usual_next = kDead;    // the state that most bytes lead to
+  ByteSummary outside;           // bytes that do not lead back to this state, if most do
   std::unique_ptr<MaskPart> part;
 
   int32_t after(uint8_t byte) const { return next[class_of[byte]]; }
@@ -55,7 +58,7 @@ class Automaton {
   // A state that agrees with this one on texts shorter than the counts in it; else the same.
   virtual int32_t far(int32_t state, int) { return state; }
   // Whether two states surely agree on texts of up to `length` bytes.
-  virtual bool alike(int32_t first, int32_t second, int32_t, int) { return first == second; }
+  virtual bool alike(int32_t first, int32_t second, int32_t) { return first == second; }
 };
 
 // The derivatives of languages as states; any number of languages can start in it.
@@ -75,10 +78,13 @@ class LanguageAutomaton : public Automaton {
 
   int32_t far(int32_t state, int level) override { return languages.far(state, level); }
 
-  bool alike(int32_t first, int32_t second, int32_t length, int level) override {
-    return first == second ||
-           (languages.slack(first, level) > length && languages.slack(second, level) > length &&
-            languages.far(first, level) == languages.far(second, level));
+  bool alike(int32_t first, int32_t second, int32_t length) override {
+    if (first == second) return true;
+    for (const int level : {kFarLevel, kNearLevel})
+      if (languages.slack(first, level) > length && languages.slack(second, level) > length &&
+          languages.far(first, level) == languages.far(second, level))
+        return true;
+    return false;
   }
 
   int64_t num_states() const { return num_states_; }
@@ -106,6 +112,9 @@ class LanguageAutomaton : public Automaton {
         state->usual_next = next;
       }
     }
+    if (state->usual_next == node)
+      for (int byte = 0; byte < 256; ++byte)
+        if (state->after(static_cast<uint8_t>(byte)) != node) state->outside.add(static_cast<uint8_t>(byte));
     return state;
   }
 

@@ -159,7 +159,7 @@ void vocabulary_set_tokens(void* vocabulary, const uint8_t* text, const int32_t*
 void vocabulary_set_limits(void* vocabulary, int64_t max_part_bytes, int64_t max_row_bytes) {
   Vocabulary& v = *shared(vocabulary);
   v.max_part_bytes = max_part_bytes;
-  v.max_rows = static_cast<size_t>(max_row_bytes / (4 * std::max(v.row_words, 1))) + 1;
+  v.max_row_bytes = max_row_bytes;
 }
 
 void vocabulary_free(void* vocabulary) { delete static_cast<SharedVocabulary*>(vocabulary); }
@@ -215,8 +215,9 @@ int32_t languages_after(void* languages, int32_t state, const uint8_t* text, int
 void languages_prepare(void* languages, int32_t state) {
   LanguageStore* store = store_of(languages);
   const Guard guard(store->mutex());
-  MaskPart unused;
-  MaskParts(store->vocabulary.get(), &store->automaton).of(state, &unused);
+  Crossings crossings;
+  std::vector<int32_t> row(store->vocabulary->row_words);
+  MaskParts(store->vocabulary.get(), &store->automaton).add(state, row.data(), &crossings);
 }
 
 int64_t languages_num_nodes(void* languages) {

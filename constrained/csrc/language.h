@@ -258,12 +258,11 @@ class Languages {
   Node far(Node node, int level) {
     const Entry& entry = nodes_[node];
     if (entry.slack[level] == kNoCounts || !entry.far_agrees) return node;
-    const uint64_t key = static_cast<uint64_t>(node) << 1 | static_cast<uint64_t>(level);
-    const auto known = far_.find(key);
-    if (known != far_.end()) return known->second;
-    const Node result = compute_far(node, level);
-    far_.emplace(key, result);
-    return result;
+    if (entry.far[level] == kNothing) {
+      const Node result = compute_far(node, level);
+      nodes_[node].far[level] = result;
+    }
+    return nodes_[node].far[level];
   }
 
   // The least count above kSmallCounts[level], kNoCounts if there is none.
@@ -277,6 +276,7 @@ class Languages {
     Emptiness empty;
     int32_t depth;  // of the recursion that takes its derivative
     std::array<int32_t, 2> slack;
+    std::array<Node, 2> far;  // kNothing where it has not been asked for
     bool far_agrees;  // no count is in a complement or an intersection, where texts may fall out
     const ByteClasses* classes;
   };
@@ -290,7 +290,8 @@ class Languages {
     const auto [found, fresh] = numbers_.emplace(args, static_cast<Node>(nodes_.size()));
     if (!fresh) return found->second;
     args.pop_back();
-    Entry entry{std::move(args), kind, is_nullable, empty, 0, {kNoCounts, kNoCounts}, true, nullptr};
+    Entry entry{std::move(args), kind, is_nullable, empty, 0, {kNoCounts, kNoCounts},
+                {},                   true,  nullptr};
     entry.depth = depth_of(kind, entry.args);
     note_counts(&entry);
     nodes_.push_back(std::move(entry));
@@ -507,7 +508,6 @@ class Languages {
   std::unordered_map<Key, Node, KeyHash> numbers_;
   std::vector<Table> tables_;
   std::unordered_map<uint64_t, Node> derivatives_;
-  std::unordered_map<uint64_t, Node> far_;
   std::unordered_map<Key, std::unique_ptr<ByteClasses>, KeyHash> partitions_;
 };
 

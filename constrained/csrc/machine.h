@@ -182,12 +182,8 @@ class Machine : public MaskOwner {
 
   // Writes the tokens that may come next, the end of the text among them; returns 0 or kNeeds.
   int32_t fill(int32_t state, int32_t* row) {
-    const size_t size = sizeof(int32_t) * vocabulary_->row_words;
-    if (const int32_t* kept = vocabulary_->kept_row(this, state)) {
-      std::memcpy(row, kept, size);
-      return 0;
-    }
-    std::memset(row, 0, size);
+    if (vocabulary_->copy_row(this, state, row)) return 0;
+    std::memset(row, 0, sizeof(int32_t) * vocabulary_->row_words);
     const Configurations configurations = states_[state];
     bool complete = true;
     for (const Configuration& c : configurations)
@@ -219,7 +215,7 @@ class Machine : public MaskOwner {
     return static_cast<int64_t>(states_.size()) * 128 + static_cast<int64_t>(steps_.size()) * 48 +
            static_cast<int64_t>(stacks_.size() + captures_.size()) * 56 +
            trie_states_ * kBytesPerTrieState +
-           static_cast<int64_t>(kept_rows.size()) * vocabulary_->row_words * 4;
+           vocabulary_->kept_bytes(this);
   }
 
  private:
@@ -365,48 +361,46 @@ class Machine : public MaskOwner {
   }
 
   bool fill_configuration(const Configuration& c, int32_t* row) {
-    MaskPart scratch;
-    const MaskPart* part = MaskParts(vocabulary_.get(), places_[c.place].automaton).of(c.lexeme, &scratch);
-    for (int32_t i = 0; i < vocabulary_->row_words; ++i) row[i] |= part->row[i];
-    return fill_crossings(c, part->crossings, row);
+    Crossings scratch;
+    MaskParts parts(vocabulary_.get(), places_[c.place].automaton);
+    const Crossings* crossings = parts.add(c.lexeme, row, &scratch);
+    bool complete = true;
+    for (const auto& [lexeme, ranges] : *crossings) complete &= cross(c, lexeme, ranges, row);
+    return complete;
   }
 
-  // The tokens that go on after the lexeme, by walking the subtrees from the states that follow.
-  bool fill_crossings(const Configuration& c, const std::vector<Crossing>& crossings,
-                      int32_t* row) {
+  // The tokens that go on after the lexeme, by walking below nodes from the state that follows.
+  bool cross(const Configuration& c, int32_t lexeme, const std::vector<Nodes>& ranges,
+             int32_t* row) {
     const Place& place = places_[c.place];
-    std::unordered_map<int32_t, int32_t> states;  // lexeme state -> state after it, uncaptured
+    Configurations following;
+    const Configuration ended{c.stack, c.place, lexeme, kUncaptured};
+    if (!follow(ended, place.automaton->at(lexeme)->labels, &following)) return false;
+    const auto is_done = [](const Configuration& after) { return after.place == kNone; };
+    if (std::all_of(following.begin(), following.end(), is_done)) return true;
+    const int32_t state = number(std::move(following));
     bool complete = true;
-    for (const Crossing& crossing : crossings) {
-      const auto [found, fresh] = states.emplace(crossing.lexeme, kNeeds);
-      if (fresh) {
-        Configurations following;
-        const Configuration ended{c.stack, c.place, crossing.lexeme, kUncaptured};
-        if (follow(ended, place.automaton->at(crossing.lexeme)->labels, &following))
-          found->second = number(std::move(following));
+    for (const auto& [first, last] : ranges) {
+      for (int32_t node = first; node < last; ++node) {
+        if (!vocabulary_->has_children(node)) continue;
+        complete &= place.captures ? fill_captured(c, lexeme, node, state, row)
+                                   : walk_below(state, node, row);
       }
-      if (found->second == kNeeds)
-        complete = false;
-      else if (!place.captures)
-        complete &= walk_below(found->second, crossing.node, row);
-      else
-        complete &= fill_captured(c, crossing, found->second, row);
     }
     return complete;
   }
 
   // What was captured forbids more, so what state `uncaptured` leaves out is out. Few are left.
-  bool fill_captured(const Configuration& c, const Crossing& crossing, int32_t uncaptured,
+  bool fill_captured(const Configuration& c, int32_t lexeme, int32_t node, int32_t uncaptured,
                      int32_t* row) {
     scratch_row_.assign(vocabulary_->row_words, 0);
-    if (!walk_below(uncaptured, crossing.node, scratch_row_.data())) return false;
+    if (!walk_below(uncaptured, node, scratch_row_.data())) return false;
     const auto is_zero = [](int32_t word) { return word == 0; };
     if (std::all_of(scratch_row_.begin(), scratch_row_.end(), is_zero)) return true;
-    const Configuration captured{c.stack, c.place, crossing.lexeme,
-                                 captured_to(c.captured, crossing.node)};
+    const Configuration captured{c.stack, c.place, lexeme, captured_to(c.captured, node)};
     Configurations following;
     return follow(captured, lexeme_of(captured)->labels, &following) &&
-           walk_below(number(std::move(following)), crossing.node, row);
+           walk_below(number(std::move(following)), node, row);
   }
 
   int32_t captured_to(int32_t captured, int32_t node) {

@@ -21,48 +21,77 @@ class MaskParts {
   MaskParts(Vocabulary* vocabulary, Automaton* automaton)
       : vocabulary_(*vocabulary), automaton_(*automaton) {}
 
-  // The part of a state, kept with it or put in `scratch`.
-  const MaskPart* of(int32_t state, MaskPart* scratch) {
-    const int32_t far = automaton_.far(state, kFarLevel);
-    if (automaton_.alike(state, far, vocabulary_.max_token_len, kFarLevel)) state = far;
+  // Allows in `row` the tokens of a state's part. Returns its crossings, those of the kept part or
+  // `crossings`, which are then put there.
+  const Crossings* add(int32_t state, int32_t* row, Crossings* crossings) {
+    state = representative(state);
     LexemeState* lexeme = automaton_.at(state);
-    if (lexeme->part && lexeme->part->epoch == vocabulary_.epoch) return lexeme->part.get();
-    const auto [base, level] = base_of(state);
+    if (!is_kept(*lexeme)) {
+      if (lexeme->usual_next == kDead) {
+        const int32_t visited = walk(state, 0, vocabulary_.num_nodes(), row, crossings);
+        if (visited < kKeepPartNodes) return crossings;
+        crossings->clear();
+      }
+      MaskPart scratch;
+      const MaskPart* part = of(state, &scratch);
+      if (part == &scratch) {
+        add_row(scratch.row, row);
+        *crossings = std::move(scratch.crossings);
+        return crossings;
+      }
+    }
+    add_row(lexeme->part->row, row);
+    return &lexeme->part->crossings;
+  }
+
+ private:
+  bool is_kept(const LexemeState& lexeme) const {
+    return lexeme.part && lexeme.part->epoch == vocabulary_.epoch;
+  }
+
+  // A state with the same part: the far form, where no token is as long as the counts.
+  int32_t representative(int32_t state) {
+    const int32_t far = automaton_.far(state, kFarLevel);
+    return automaton_.alike(state, far, vocabulary_.max_token_len) ? far : state;
+  }
+
+  void add_row(const std::vector<int32_t>& from, int32_t* row) const {
+    for (int32_t i = 0; i < vocabulary_.row_words; ++i) row[i] |= from[i];
+  }
+
+  // The part of a representative state, kept with it or put in `scratch`.
+  const MaskPart* of(int32_t state, MaskPart* scratch) {
+    LexemeState* lexeme = automaton_.at(state);
+    if (is_kept(*lexeme)) return lexeme->part.get();
+    const int32_t base = base_of(state);
     int32_t visited;
     if (base != kDead) {
       MaskPart unused;
       *scratch = *of(base, &unused);
-      visited = walk_difference(state, base, level, scratch);
+      visited = walk_difference(state, base, scratch);
     } else {
       scratch->row.assign(vocabulary_.row_words, 0);
-      scratch->crossings.clear();
       visited = walk(state, 0, vocabulary_.num_nodes(), scratch->row.data(), &scratch->crossings);
     }
     return visited < kKeepPartNodes ? scratch : keep(lexeme, std::move(*scratch));
   }
 
- private:
-  struct Base {
-    int32_t state;
-    int level;  // of the far form that the states are compared in
-  };
-
   // A state whose mask is almost this one's and is likely to be known: a far form, or the state
   // that most bytes lead to if it loops on most bytes. kDead where there is none.
-  Base base_of(int32_t state) {
+  int32_t base_of(int32_t state) {
     const int32_t usual = automaton_.at(state)->usual_next;
-    if (usual == kDead) return {kDead, kFarLevel};
+    if (usual == kDead) return kDead;
     for (const int level : {kFarLevel, kNearLevel}) {
-      const int32_t far = automaton_.far(state, level);
-      if (far != state) return {far, level};
+      const int32_t far = representative(automaton_.far(state, level));
+      if (far != state) return far;
     }
     const bool loops = usual != state && automaton_.at(usual)->usual_next == usual;
-    return {loops ? usual : kDead, kFarLevel};
+    return loops ? usual : kDead;
   }
 
   // Walks the nodes [first, last) within one lexeme; returns how many it visited.
   int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row,
-               std::vector<Crossing>* crossings) {
+               Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
     struct Open {
       int32_t end;
@@ -78,13 +107,20 @@ class MaskParts {
         node = v.skip[node];
         continue;
       }
-      v.allow_tokens_at(node, row);
       if (!v.has_children(node)) {
+        v.allow_tokens_at(node, row);
         ++node;
         continue;
       }
       const LexemeState* reached = automaton_.at(next);
-      if (!reached->labels.empty()) crossings->push_back({node, next});
+      if (reached->usual_next == next && v.below[node].disjoint(reached->outside)) {
+        v.allow_tokens_from(node, row);  // all that is below loops
+        if (!reached->labels.empty()) (*crossings)[next].push_back({node, v.skip[node]});
+        node = v.skip[node];
+        continue;
+      }
+      v.allow_tokens_at(node, row);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
       open.push_back({v.skip[node], reached});
       node = reached->only_byte == kNoByte ? v.skip[node] : node + 1;
     }
@@ -92,27 +128,27 @@ class MaskParts {
   }
 
   // Turns the part of state `base` into that of `state`, by walking only where they differ.
-  int32_t walk_difference(int32_t state, int32_t base, int level, MaskPart* part) {
+  int32_t walk_difference(int32_t state, int32_t base, MaskPart* part) {
     const Vocabulary& v = vocabulary_;
     struct Open {
       int32_t end;
       const LexemeState *mine, *base;
     };
     std::vector<Open> open{{v.num_nodes(), automaton_.at(state), automaton_.at(base)}};
-    std::vector<std::pair<int32_t, int32_t>> changed;  // ranges of nodes, ascending
-    std::vector<Crossing> added;
+    std::vector<Nodes> changed;  // ascending
+    Crossings added;
     int32_t visited = 0;
     for (int32_t node = 0; node < v.num_nodes();) {
       while (node >= open.back().end) open.pop_back();
       ++visited;
       const int32_t next = open.back().mine->after(v.bytes[node]);
       const int32_t base_next = open.back().base->after(v.bytes[node]);
-      if (automaton_.alike(next, base_next, v.height[node], level)) {
+      if (automaton_.alike(next, base_next, v.height[node])) {
         node = v.skip[node];
         continue;
       }
       if (next == kDead) {
-        v.forbid_tokens_below(node, part->row.data());
+        v.forbid_tokens_from(node, part->row.data());
         changed.push_back({node, v.skip[node]});
         node = v.skip[node];
         continue;
@@ -120,7 +156,8 @@ class MaskParts {
       v.allow_tokens_at(node, part->row.data());
       changed.push_back({node, node + 1});
       const LexemeState* reached = automaton_.at(next);
-      if (!reached->labels.empty() && v.has_children(node)) added.push_back({node, next});
+      if (!reached->labels.empty() && v.has_children(node))
+        added[next].push_back({node, node + 1});
       if (base_next == kDead) {
         visited += walk(next, node + 1, v.skip[node], part->row.data(), &added);
         node = v.skip[node];
@@ -134,21 +171,32 @@ class MaskParts {
   }
 
   // Drops the crossings in the changed ranges and adds others.
-  static void replace_crossings(const std::vector<std::pair<int32_t, int32_t>>& changed,
-                                const std::vector<Crossing>& added, MaskPart* part) {
-    std::vector<Crossing> kept;
-    size_t at = 0;
-    for (const Crossing& crossing : part->crossings) {
-      while (at < changed.size() && changed[at].second <= crossing.node) ++at;
-      if (at == changed.size() || crossing.node < changed[at].first) kept.push_back(crossing);
+  static void replace_crossings(const std::vector<Nodes>& changed, const Crossings& added,
+                                MaskPart* part) {
+    for (auto& [lexeme, ranges] : part->crossings) {
+      std::vector<Nodes> kept;
+      size_t at = 0;
+      for (auto [first, last] : ranges) {
+        while (at < changed.size() && changed[at].second <= first) ++at;
+        for (size_t i = at; i < changed.size() && changed[i].first < last; ++i) {
+          if (changed[i].first > first) kept.push_back({first, changed[i].first});
+          first = std::max(first, changed[i].second);
+        }
+        if (first < last) kept.push_back({first, last});
+      }
+      ranges = std::move(kept);
     }
-    kept.insert(kept.end(), added.begin(), added.end());
-    part->crossings = std::move(kept);
+    for (const auto& [lexeme, ranges] : added) {
+      std::vector<Nodes>& all = part->crossings[lexeme];
+      all.insert(all.end(), ranges.begin(), ranges.end());
+      std::sort(all.begin(), all.end());
+    }
   }
 
   const MaskPart* keep(LexemeState* lexeme, MaskPart part) {
-    const int64_t size = static_cast<int64_t>(part.row.size()) * 4 +
-                         static_cast<int64_t>(part.crossings.size() * sizeof(Crossing));
+    int64_t size = static_cast<int64_t>(part.row.size()) * 4;
+    for (const auto& [state, ranges] : part.crossings)
+      size += 64 + static_cast<int64_t>(ranges.size() * sizeof(Nodes));
     if (vocabulary_.part_bytes + size > vocabulary_.max_part_bytes) {
       ++vocabulary_.epoch;  // start afresh; parts in use are rebuilt
       vocabulary_.part_bytes = 0;

@@ -61,6 +61,7 @@ class Document:
         self._subschemas: dict[str, Subschema] = {}
         self._resources: dict[str, str] = {ROOT_URI: ""}  # URI -> pointer
         self._anchors: dict[str, str] = {}  # URI with fragment -> pointer
+        self._referenced: dict[tuple[str, str], Subschema | None] = {}
         self._dynamic_anchors: Counter[str] = Counter()
         self.root = self._register_tree(root, "", ROOT_URI)
 
@@ -73,7 +74,10 @@ class Document:
         reference = schema.keyword(keyword)
         if not isinstance(reference, str):
             raise _wrong(keyword, "must be a string", schema.pointer)
-        target = self._resolve(schema.base_uri, reference)
+        place = (schema.base_uri, reference)
+        target = self._referenced.get(place)
+        if target is None:
+            target = self._referenced[place] = self._resolve(*place)
         if target is None:
             raise UnsupportedGrammarError(
                 f"{keyword} {reference!r} points to nothing in this schema; other documents are "
@@ -86,7 +90,10 @@ class Document:
         return target
 
     def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
-        uri, fragment = urldefrag(_join(base_uri, reference))
+        if reference.startswith("#"):
+            uri, fragment = base_uri, reference[1:]
+        else:
+            uri, fragment = urldefrag(_join(base_uri, reference))
         if fragment and not fragment.startswith("/"):
             pointer = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:

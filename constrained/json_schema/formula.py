@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .document import Subschema
+from .keyword_sets import BEYOND_TYPE, TYPES
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,13 +35,21 @@ class Not:
 Formula = Subschema | AllOf | AnyOf | Not
 TRUE = AllOf(())
 FALSE = AnyOf(())
+OF_TYPE = {name: Subschema({"type": name}, "", "") for name in TYPES}
 
 
 def at(schema: Subschema) -> Formula:
-    """The formula of a schema; ``true`` and ``{}`` become ``TRUE``, ``false`` ``FALSE``."""
-    if schema.value is False:
-        return FALSE
-    return TRUE if schema.value is True or not schema.value else schema
+    """The formula of a schema; those that say nothing, or a type only, become one each."""
+    value = schema.value
+    if isinstance(value, bool):
+        return TRUE if value else FALSE
+    if value.keys().isdisjoint(BEYOND_TYPE):
+        if "type" not in value:
+            return TRUE
+        name = value["type"]
+        if isinstance(name, str):
+            return OF_TYPE.get(name, schema)
+    return schema
 
 
 def all_of(parts: Iterable[Formula]) -> Formula:

@@ -15,6 +15,13 @@ from ..regex_tree import Node, alternate, intersect
 from .document import Document, Subschema
 from .formats import format_pattern
 from .formula import FALSE, TRUE, at
+from .keyword_sets import (
+    ARRAY_KEYWORDS,
+    NUMBER_KEYWORDS,
+    OBJECT_KEYWORDS,
+    STRING_KEYWORDS,
+    TYPES,
+)
 from .number_language import (
     INTEGER,
     MAX_DIGITS,
@@ -47,20 +54,7 @@ from .string_language import (
 )
 
 MAX_LENGTH = 1_000_000
-TYPES = frozenset(("null", "boolean", "integer", "number", "string", "array", "object"))
 ONE_TYPE = {name: frozenset((name,)) for name in TYPES}
-NUMBER_KEYWORDS = frozenset(
-    ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-)
-STRING_KEYWORDS = frozenset(("minLength", "maxLength", "pattern", "format"))
-ARRAY_KEYWORDS = frozenset(
-    "contains minContains maxContains minItems maxItems uniqueItems items prefixItems "
-    "additionalItems".split()
-)
-OBJECT_KEYWORDS = frozenset(
-    "required properties patternProperties additionalProperties minProperties maxProperties "
-    "dependentRequired dependencies".split()
-)
 PLAIN_TYPES = {"null": NULL, "boolean": BOOLEAN}
 EVERY_SCALAR = [NULL, BOOLEAN, NUMBER, STRING]
 

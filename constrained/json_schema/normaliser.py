@@ -19,6 +19,7 @@ from ..languages import is_empty, matches
 from ..regex_tree import intersect
 from .document import Document, Subschema
 from .formula import FALSE, TRUE, AllOf, AnyOf, Formula, any_of, at
+from .keyword_sets import COMBINING_KEYWORDS
 from .keywords import KeywordReader
 from .shapes import (
     ANY,
@@ -35,10 +36,6 @@ from .string_language import STRING, quoted_text
 
 MAX_TRACKED_BRANCHES = 6
 COMPILE_SECONDS = 2.0  # of this thread's CPU time
-COMBINING_KEYWORDS = frozenset(
-    "$ref $dynamicRef allOf anyOf oneOf not if propertyNames dependentSchemas dependencies "
-    "unevaluatedItems unevaluatedProperties".split()
-)
 LOOKAHEAD = 2  # levels of nesting that the search for disjoint branches descends
 
 
@@ -57,8 +54,8 @@ class Normaliser:
     def __init__(self, document: Document, options: JsonOptions) -> None:
         self._document = document
         self._reader = KeywordReader(document, options)
-        self._known: dict[tuple[Formula, bool], Values] = {}
-        self._in_progress: set[tuple[Formula, bool]] = set()
+        self._known: dict[Formula, Values | None] = {}  # None while it is being computed
+        self._tracked: dict[Formula, Values | None] = {}
         self._deadline = time.thread_time() + COMPILE_SECONDS
 
     def values(self, formula: Formula, tracking: bool = False) -> Values:
@@ -68,19 +65,20 @@ class Normaliser:
             GrammarError: a schema in it is wrong or refers to itself without end.
             UnsupportedGrammarError: a schema in it cannot be enforced.
         """
-        key = (formula, tracking)
-        known = self._known.get(key)
+        all_known = self._tracked if tracking else self._known
+        known = all_known.get(formula)
         if known is not None:
             return known
-        if key in self._in_progress:
+        if formula in all_known:
             raise ReferenceLoopError("$ref leads back to itself", keyword="$ref")
         if time.thread_time() > self._deadline:
             raise GrammarError(f"the schema takes more than {COMPILE_SECONDS} s to compile")
-        self._in_progress.add(key)
+        all_known[formula] = None  # in progress
         try:
-            result = self._known[key] = self._compute(formula, tracking)
-        finally:
-            self._in_progress.discard(key)
+            result = all_known[formula] = self._compute(formula, tracking)
+        except BaseException:
+            del all_known[formula]
+            raise
         return result
 
     def lift_deadline(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, combinations
+from typing import NamedTuple
 
 from ..errors import UnsupportedGrammarError
 from ..languages import count_words, is_empty, matches
@@ -12,13 +13,13 @@ from ..regex_tree import Node, complement, intersect, literal, one_of
 from .formula import FALSE, Formula, all_of
 from .shapes import ObjectShape, PropertyRules
 from .states import ObjectState
-from .string_language import STRING, quoted_text
+from .string_language import STRING, exactly, quoted_text
 
 MAX_PATTERNS = 8
+NO_PATTERNS: frozenset[Node] = frozenset()
 
 
-@dataclass(slots=True, frozen=True)
-class KeyChoice:
+class KeyChoice(NamedTuple):
     """Keys that are treated alike.
 
     Args:
@@ -150,6 +151,11 @@ class ObjectPlan:
         return count_words(keys, self._count_limit + len(self.shape.some) + 1)
 
     def _named(self, name: str) -> Iterator[KeyChoice]:
+        if not self._patterns and self.shape.keys is STRING:  # the usual case
+            formula = self._rules.formula(name, NO_PATTERNS)
+            if formula is not FALSE:
+                yield KeyChoice(name, exactly(name), formula, frozenset())
+            return
         key = quoted_text(name)
         if self.shape.keys is not STRING and not matches(self.shape.keys, key):
             return
@@ -166,7 +172,7 @@ class ObjectPlan:
                 keyword="patternProperties",
             )
         patterns = tuple(dict.fromkeys(self._patterns))
-        if not patterns and self._rules.formula(None, frozenset()) is FALSE:
+        if not patterns and self._rules.formula(None, NO_PATTERNS) is FALSE:
             return
         free = complement(one_of(map(quoted_text, names)))
         for size in range(len(patterns) + 1):

@@ -240,6 +240,9 @@ class PropertyRules:
             name: the key, or None for one that no group names.
             matched: the patterns that the key matches.
         """
+        if len(self._groups) == 1 and not matched:
+            group, named = self._groups[0]
+            return named.get(name, group.additional) if name is not None else group.additional
         parts: list[Formula] = []
         for group, named in self._groups:
             found = [named[name]] if name in named else []

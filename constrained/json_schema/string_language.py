@@ -53,12 +53,12 @@ def quoted(content: Node) -> Node:
 STRING = quoted(CONTENT)
 
 
-@lru_cache(16_384)
 def quoted_text(text: str) -> bytes:
     """The one spelling of a string, quotes included."""
     return f'"{spelled(text)}"'.encode()
 
 
+@lru_cache(16_384)
 def exactly(text: str) -> Node:
     """This one string."""
     return literal(quoted_text(text))
