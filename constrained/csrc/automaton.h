@@ -57,8 +57,8 @@ class Automaton {
   virtual LexemeState* at(int32_t state) = 0;
   // A state that agrees with this one on texts shorter than the counts in it; else the same.
   virtual int32_t far(int32_t state, int) { return state; }
-  // Whether two states surely agree on texts of up to `length` bytes.
-  virtual bool alike(int32_t first, int32_t second, int32_t) { return first == second; }
+  // How long the texts are that two states surely agree on; -1 where not even on the empty one.
+  virtual int32_t agreed(int32_t first, int32_t second) { return first == second ? kNoCounts : -1; }
 };
 
 // The derivatives of languages as states; any number of languages can start in it.
@@ -78,13 +78,13 @@ class LanguageAutomaton : public Automaton {
 
   int32_t far(int32_t state, int level) override { return languages.far(state, level); }
 
-  bool alike(int32_t first, int32_t second, int32_t length) override {
-    if (first == second) return true;
+  int32_t agreed(int32_t first, int32_t second) override {
+    if (first == second) return kNoCounts;
+    if (first == kDead || second == kDead) return -1;
     for (const int level : {kFarLevel, kNearLevel})
-      if (languages.slack(first, level) > length && languages.slack(second, level) > length &&
-          languages.far(first, level) == languages.far(second, level))
-        return true;
-    return false;
+      if (languages.far(first, level) == languages.far(second, level))
+        return std::min(languages.slack(first, level), languages.slack(second, level)) - 1;
+    return -1;
   }
 
   int64_t num_states() const { return num_states_; }

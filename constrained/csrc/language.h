@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
@@ -21,7 +22,9 @@ using Node = int32_t;
 using Key = std::vector<int32_t>;
 
 constexpr Node kNothing = 0, kEpsilon = 1, kAnything = 2;
+constexpr Node kUnknownNode = -1;
 constexpr int32_t kUnbounded = -1;
+constexpr size_t kUsualNodes = 1 << 18;
 constexpr int kFarLevel = 0, kNearLevel = 1;
 constexpr int32_t kSmallCounts[] = {16, 3};
 constexpr int32_t kFarCount = 1 << 24;  // what a minimum is in a far form
@@ -65,6 +68,7 @@ struct Table {
 class Languages {
  public:
   Languages() {
+    numbers_.reserve(kUsualNodes);  // for to grow takes long
     unique(Kind::kAlternation, {}, false, Emptiness::kEmpty);
     add_table({{0, 0}, {}, {}, {1}});
     unique(Kind::kTable, {0, 0}, true, Emptiness::kInhabited);
@@ -219,11 +223,11 @@ class Languages {
       default:
         break;
     }
-    const uint64_t key = static_cast<uint64_t>(node) << 8 | byte;
-    const auto known = derivatives_.find(key);
-    if (known != derivatives_.end()) return known->second;
-    const Node result = compound_derivative(node, byte);
-    derivatives_.emplace(key, result);
+    const ByteClasses& partition = classes(node);
+    std::vector<Node>& known = nodes_[node].derivatives;
+    if (known.empty()) known.assign(partition.count, kUnknownNode);
+    Node& result = known[partition.of[byte]];
+    if (result == kUnknownNode) result = compound_derivative(node, byte);
     return result;
   }
 
@@ -275,10 +279,11 @@ class Languages {
     bool nullable;
     Emptiness empty;
     int32_t depth;  // of the recursion that takes its derivative
-    std::array<int32_t, 2> slack;
-    std::array<Node, 2> far;  // kNothing where it has not been asked for
-    bool far_agrees;  // no count is in a complement or an intersection, where texts may fall out
-    const ByteClasses* classes;
+    std::array<int32_t, 2> slack{kNoCounts, kNoCounts};
+    std::array<Node, 2> far{};  // kNothing where it has not been asked for
+    bool far_agrees = true;  // no count is in a complement or an intersection, where texts may fall out
+    const ByteClasses* classes = nullptr;
+    std::vector<Node> derivatives;  // by class of bytes
   };
 
   Kind kind(Node node) const { return nodes_[node].kind; }
@@ -290,8 +295,11 @@ class Languages {
     const auto [found, fresh] = numbers_.emplace(args, static_cast<Node>(nodes_.size()));
     if (!fresh) return found->second;
     args.pop_back();
-    Entry entry{std::move(args), kind, is_nullable, empty, 0, {kNoCounts, kNoCounts},
-                {},                   true,  nullptr};
+    Entry entry;
+    entry.args = std::move(args);
+    entry.kind = kind;
+    entry.nullable = is_nullable;
+    entry.empty = empty;
     entry.depth = depth_of(kind, entry.args);
     note_counts(&entry);
     nodes_.push_back(std::move(entry));
@@ -331,7 +339,7 @@ class Languages {
   }
 
   Node compound_derivative(Node node, uint8_t byte) {
-    const Key a = args(node);  // a copy: nodes move as others are made
+    const Key& a = args(node);
     Key parts;
     switch (kind(node)) {
       case Kind::kConcat: {
@@ -504,10 +512,9 @@ class Languages {
     }
   }
 
-  std::vector<Entry> nodes_;
+  std::deque<Entry> nodes_;  // grows without moving what is in it, and without a pause
   std::unordered_map<Key, Node, KeyHash> numbers_;
   std::vector<Table> tables_;
-  std::unordered_map<uint64_t, Node> derivatives_;
   std::unordered_map<Key, std::unique_ptr<ByteClasses>, KeyHash> partitions_;
 };
 

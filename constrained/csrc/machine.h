@@ -327,6 +327,7 @@ class Machine : public MaskOwner {
   }
 
   int32_t step(int32_t state, uint8_t byte) {
+    if (!can_step(state, byte)) return kDead;
     const uint64_t key = static_cast<uint64_t>(state) << 8 | byte;
     const auto known = steps_.find(key);
     if (known != steps_.end()) return known->second;
@@ -337,6 +338,12 @@ class Machine : public MaskOwner {
       if (c.place != kNone) complete &= advance_configuration(c, byte, &following);
     if (!complete) return kNeeds;
     return steps_[key] = number(std::move(following));
+  }
+
+  bool can_step(int32_t state, uint8_t byte) const {
+    for (const Configuration& c : states_[state])
+      if (c.place != kNone && lexeme_of(c)->after(byte) != kDead) return true;
+    return false;
   }
 
   bool advance_configuration(const Configuration& c, uint8_t byte, Configurations* out) {

@@ -14,6 +14,7 @@
 namespace grammar {
 
 constexpr int32_t kKeepPartNodes = 512;  // walks shorter than this are not worth remembering
+constexpr int32_t kBulkNodes = 4;        // subtrees smaller than this are walked, not looked through
 
 // Finds the parts of one automaton's states.
 class MaskParts {
@@ -52,7 +53,7 @@ class MaskParts {
   // A state with the same part: the far form, where no token is as long as the counts.
   int32_t representative(int32_t state) {
     const int32_t far = automaton_.far(state, kFarLevel);
-    return automaton_.alike(state, far, vocabulary_.max_token_len) ? far : state;
+    return automaton_.agreed(state, far) >= vocabulary_.max_token_len ? far : state;
   }
 
   void add_row(const std::vector<int32_t>& from, int32_t* row) const {
@@ -113,7 +114,8 @@ class MaskParts {
         continue;
       }
       const LexemeState* reached = automaton_.at(next);
-      if (reached->usual_next == next && v.below[node].disjoint(reached->outside)) {
+      if (reached->usual_next == next && v.skip[node] - node > kBulkNodes &&
+          v.below[node].disjoint(reached->outside)) {
         v.allow_tokens_from(node, row);  // all that is below loops
         if (!reached->labels.empty()) (*crossings)[next].push_back({node, v.skip[node]});
         node = v.skip[node];
@@ -131,19 +133,25 @@ class MaskParts {
   int32_t walk_difference(int32_t state, int32_t base, MaskPart* part) {
     const Vocabulary& v = vocabulary_;
     struct Open {
-      int32_t end;
+      int32_t end, agreed;  // the two states agree on texts of up to so many bytes
       const LexemeState *mine, *base;
     };
-    std::vector<Open> open{{v.num_nodes(), automaton_.at(state), automaton_.at(base)}};
+    std::vector<Open> open{{v.num_nodes(), automaton_.agreed(state, base), automaton_.at(state),
+                            automaton_.at(base)}};
     std::vector<Nodes> changed;  // ascending
     Crossings added;
     int32_t visited = 0;
     for (int32_t node = 0; node < v.num_nodes();) {
       while (node >= open.back().end) open.pop_back();
+      if (v.height[node] < open.back().agreed) {
+        node = v.skip[node];
+        continue;
+      }
       ++visited;
       const int32_t next = open.back().mine->after(v.bytes[node]);
       const int32_t base_next = open.back().base->after(v.bytes[node]);
-      if (automaton_.alike(next, base_next, v.height[node])) {
+      const int32_t agreed = automaton_.agreed(next, base_next);
+      if (v.height[node] <= agreed) {
         node = v.skip[node];
         continue;
       }
@@ -163,7 +171,7 @@ class MaskParts {
         node = v.skip[node];
         continue;
       }
-      open.push_back({v.skip[node], reached, automaton_.at(base_next)});
+      open.push_back({v.skip[node], agreed, reached, automaton_.at(base_next)});
       ++node;
     }
     replace_crossings(changed, added, part);
