@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.vocabularies import Tokens
+from sglang_lang.constrained.backend import CompiledGrammar
 from sglang_lang.constrained.batch import fill_batch
-from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler, GrammarKind
+from sglang_lang.constrained.compiler import GrammarCompiler, GrammarKind
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.vocabulary import Vocabulary

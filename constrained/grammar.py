@@ -18,6 +18,8 @@ class NetworkGrammar:
         native: the vocabulary on the C++ side; None runs the machine in Python.
     """
 
+    warnings = ()
+
     def __init__(
         self, network: Network, vocabulary: Vocabulary, native: NativeVocabulary | None
     ) -> None:

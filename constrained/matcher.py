@@ -13,6 +13,10 @@ from .vocabulary import Row, Vocabulary
 class GrammarMatcher(Protocol):
     """The state of one request in its grammar. All backends implement it."""
 
+    @property
+    def num_constrained(self) -> int:
+        """Accepted tokens that the grammar has constrained; free text may have come before."""
+
     def accept_token(self, token_id: int) -> bool:
         """Advances by one token; False, and no change, where the grammar forbids it."""
 
@@ -95,6 +99,10 @@ class AutomatonMatcher:
     def state(self) -> int:
         """The automaton's state after the text so far."""
         return self._state
+
+    @property
+    def num_constrained(self) -> int:
+        return len(self._history)
 
     def accept_token(self, token_id: int) -> bool:
         if self._ended:

@@ -62,10 +62,10 @@ FORBIDDEN = {
 PACKAGES = {
     "kernels": {"torch", "numpy", "triton", "flashinfer"},
     "radix_cache": {"torch", "numpy"},
-    "constrained": {"numpy", "llguidance"},
+    "constrained": {"numpy", "llguidance", "outlines_core"},
     "": {
         "httpx",
-        "httpx2",
+        "av",
         "openai",
         "anthropic",
         "litellm",

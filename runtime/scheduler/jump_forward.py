@@ -63,7 +63,7 @@ class JumpForward:
         if not forced:
             return None
         output = req.output_ids
-        tail = self._tail(output)
+        tail = self._tail(output[len(output) - matcher.num_constrained :])
         text = self._bytes(tail) + forced
         ids = self._encode(text)
         if self._bytes(ids) != text:  # the vocabulary has no token for some byte of it
@@ -81,7 +81,9 @@ class JumpForward:
         return Jump(before_tail + shared, ids[shared:])
 
     def _tail(self, output: list[int]) -> list[int]:
-        """The last output tokens, from one that starts a word, if they tokenise to themselves."""
+        """The last tokens of constrained output, from one that starts a word, if they tokenise to
+        themselves.
+        """
         for length in range(1, min(TAIL_TOKENS, len(output)) + 1):
             first = self._token_bytes[output[-length]]
             if first is None:

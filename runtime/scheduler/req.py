@@ -12,7 +12,7 @@ from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.radix_cache.host_tier import KVLoad
 from sglang_lang.radix_cache.radix_tree import TreeNode
 
-from ..messages import FinishReason, GenerateRequest, Logprobs
+from ..messages import FinishReason, GenerateRequest, Logprobs, RequestTimes
 from ..sampling_params import SamplingParams
 from .stop_checker import StopChecker
 
@@ -47,6 +47,7 @@ class Req:
         "node",
         "tier_load",
         "matcher",
+        "warnings",
         "stop_checker",
         "seed",
         "finish",
@@ -59,11 +60,18 @@ class Req:
         "input_logprobs",
         "output_logprobs",
         "arrival",
+        "queued",
+        "started",
         "passed_over",
         "needs_tokens",
+        "draft_len",
+        "draft_again_at",
+        "drafted_tokens",
+        "accepted_tokens",
         "healed_at",
         "max_output",
         "most_tokens",
+        "hidden_sum",
     )
 
     def __init__(self, request: GenerateRequest, seed: int, context_len: int) -> None:
@@ -79,6 +87,7 @@ class Req:
         self.node: TreeNode | None = None
         self.tier_load: KVLoad | None = None  # asked for while it waits, used when it is admitted
         self.matcher: GrammarMatcher | None = None
+        self.warnings: list[str] = []  # what of its constraint is not enforced
         self.stop_checker: StopChecker | None = None
         self.seed = seed
         self.finish: FinishReason | None = None
@@ -91,12 +100,19 @@ class Req:
         self.output_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
         self.scored_len = self._first_scored()  # prompt tokens before it need no logprob any more
         self.arrival = time.monotonic()
+        self.queued = self.arrival  # later for one whose grammar is compiled first
+        self.started: float | None = None  # when it was first in a batch
         self.passed_over = 0
         # Whether a step can only be planned once the token before it is known.
         self.needs_tokens = request.sampling_params.has_penalties
+        self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
+        self.draft_again_at = 0  # output tokens before which none is made
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
         self.max_output = min(self.params.max_new_tokens, context_len - self.prompt_len)
         self.most_tokens = self.prompt_len + self.max_output
+        self.hidden_sum: npt.NDArray[np.float32] | None = None  # [H] of what is pooled so far
 
     # ------------------------------------------------------------------ lengths
 
@@ -135,6 +151,11 @@ class Req:
     def is_running(self) -> bool:
         return self.pool_idx is not None
 
+    @property
+    def times(self) -> RequestTimes:
+        started = self.started or self.queued  # a grammar may force the whole output
+        return RequestTimes(self.queued - self.arrival, started - self.queued)
+
     # ------------------------------------------------------------------ tokens
 
     @property
@@ -155,6 +176,25 @@ class Req:
             self.sent_len = keep
         self.tokens.extend(new_ids)
 
+    # ------------------------------------------------------------------ pooling
+
+    def add_hidden(self, start: int, hidden: npt.NDArray[np.float32]) -> None:
+        """Take the summed hidden states [H] of a part that begins at token ``start``.
+
+        The first part of a prompt begins again: the request may have been retracted since.
+        """
+        if start == 0 or self.hidden_sum is None:
+            self.hidden_sum = hidden
+        else:
+            self.hidden_sum = self.hidden_sum + hidden
+
+    def pooled(self) -> bytes:
+        """The pooled vector of a finished request, float32; empty if it asked for none."""
+        if self.hidden_sum is None:
+            return b""
+        count = self.prompt_len if self.request.pooling == "mean" else 1
+        return (self.hidden_sum / np.float32(count)).tobytes()
+
     # ------------------------------------------------------------------ logprobs
 
     def _first_scored(self) -> int:
@@ -174,8 +214,10 @@ class Req:
         """How many leading tokens may come from the cache.
 
         The last token is always recomputed (its hidden state predicts the next one), and so is
-        the token before the first one to be scored.
+        the token before the first one to be scored. A mean needs the hidden states of all.
         """
+        if self.request.pooling == "mean":
+            return 0
         limit = len(self.tokens) - 1
         if self.scored_len < self.prompt_len:
             limit = min(limit, self.scored_len - 1)

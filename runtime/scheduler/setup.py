@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,6 +35,7 @@ from .planner import Planner
 from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Scheduler
+from .speculation import NgramSpeculation
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
 
@@ -96,15 +98,17 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
+    spelled = _spelled_bytes(tokenizer)
+    speculation = _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
         kv=kv,
-        planner=_planner(args, kv, context_len),
+        planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=_results(args, tokenizer, config.vocab_size),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
-        token_bytes=_spelled_bytes(tokenizer).__getitem__,
+        results=_results(args, tokenizer, config.vocab_size, speculation),
+        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
         overlap=not args.disable_overlap_schedule,
@@ -122,9 +126,16 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
     ]
 
 
-def _results(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> ResultProcessor:
+def _results(
+    args: ServerArgs,
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    speculation: NgramSpeculation | None,
+) -> ResultProcessor:
     jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
-    return ResultProcessor(frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval)
+    return ResultProcessor(
+        frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
+    )
 
 
 def _ready(
@@ -140,7 +151,20 @@ def _ready(
     )
 
 
-def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
+def _speculation(args: ServerArgs) -> NgramSpeculation | None:
+    if args.speculative_algorithm != "ngram":
+        return None
+    assert args.speculative_max_batch is not None
+    return NgramSpeculation(
+        args.speculative_num_draft_tokens,
+        args.speculative_ngram_min_match,
+        args.speculative_max_batch,
+    )
+
+
+def _planner(
+    args: ServerArgs, kv: KVCache, context_len: int, speculation: NgramSpeculation | None
+) -> Planner:
     assert args.max_running_requests is not None and args.chunked_prefill_size is not None
     return Planner(
         kv,
@@ -153,6 +177,7 @@ def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
         args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
         args.max_running_requests,
         args.schedule_conservativeness,
+        speculation,
     )
 
 
@@ -185,8 +210,8 @@ def _prefix_cache(
     return RadixCache(allocator, args.radix_eviction_policy, on_evict)
 
 
-def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:
-    token_bytes = list(tokenizer.token_bytes)
-    token_bytes += [None] * (vocab_size - len(token_bytes))
-    vocabulary = load_vocabulary(token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary, backend=args.grammar_backend)
+def _grammar_compiler(
+    args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
+) -> GrammarCompiler:
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
+    return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)
