@@ -15,9 +15,8 @@ import numpy as np
 
 from sglang_lang.constrained.matcher import GrammarMatcher
 
-from .req import Req
+from .req import MAX_RETOKENIZED, Req
 
-TAIL_TOKENS = 8  # most output tokens that are tokenised again with the forced text
 MAX_HEALED = 2  # most tokens given back
 WORD_STARTS = (b" ", b"\n", b"\t", b'"', b"{", b"[", b",", b":")
 
@@ -62,8 +61,8 @@ class JumpForward:
         forced = matcher.forced()
         if not forced:
             return None
-        output = req.output_ids
-        tail = self._tail(output[len(output) - matcher.num_constrained :])
+        output_len = req.known_output_len
+        tail = self._tail(req)
         text = self._bytes(tail) + forced
         ids = self._encode(text)
         if self._bytes(ids) != text:  # the vocabulary has no token for some byte of it
@@ -73,23 +72,27 @@ class JumpForward:
         for token_id in ids[shared:]:
             accepted = matcher.accept_token(token_id)
             assert accepted, f"forced text {forced!r} refuses its own token {token_id}"
-        before_tail = len(output) - len(tail)
+        before_tail = output_len - len(tail)
         if not matcher.is_terminated():
             ids = self._heal(req, matcher, ids, shared, before_tail)
         if ids == tail:
             return None
         return Jump(before_tail + shared, ids[shared:])
 
-    def _tail(self, output: list[int]) -> list[int]:
-        """The last tokens of constrained output, from one that starts a word, if they tokenise to
-        themselves.
+    def _tail(self, req: Req) -> list[int]:
+        """The last constrained tokens, from one that starts a word, if they tokenise to themselves.
+
+        Free text, such as reasoning before the constraint, stays as the model wrote it.
         """
-        for length in range(1, min(TAIL_TOKENS, len(output)) + 1):
-            first = self._token_bytes[output[-length]]
+        assert req.matcher is not None
+        constrained = min(req.matcher.num_constrained, req.known_output_len)
+        tail: list[int] = []
+        for token_id in reversed(req.tokens[len(req.tokens) - min(constrained, MAX_RETOKENIZED) :]):
+            first = self._token_bytes[token_id]
             if first is None:
                 break
-            if first.startswith(WORD_STARTS) or length == len(output):
-                tail = output[-length:]
+            tail.insert(0, token_id)
+            if first.startswith(WORD_STARTS) or len(tail) == constrained:
                 if self._encode(self._bytes(tail)) == tail:
                     return tail
         return []
