@@ -6,6 +6,7 @@ Safe to call from a pool of threads; the scheduler's loop never compiles.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -88,6 +89,8 @@ class GrammarCompiler:
         self._json_options = json_options or JsonOptions()
         self._limits = limits or GrammarLimits()
         self._cache = GrammarCache(cache_bytes)
+        self.on_compiled: Callable[[float], None] | None = None  # told the seconds, one at a time
+        self._timing_lock = threading.Lock()
         text = spelled or [token or b"" for token in vocabulary.token_bytes]
         self._reasoning_end = lru_cache(MAX_REASONING_ENDS)(
             partial(ReasoningEnd, vocabulary=vocabulary, spelled=text)
@@ -128,8 +131,17 @@ class GrammarCompiler:
         _check_characters(kind, key_value)
         settings = JsonSettings(self._json_options.with_whitespace(whitespace), strict)
         return self._cache.get(
-            (kind, key_value, settings), lambda: compile_kind[kind](key_value, settings)
+            (kind, key_value, settings),
+            lambda: self._timed(lambda: compile_kind[kind](key_value, settings)),
         )
+
+    def _timed(self, compiled: Callable[[], CompiledGrammar]) -> CompiledGrammar:
+        begin = time.perf_counter()
+        grammar = compiled()
+        if self.on_compiled is not None:
+            with self._timing_lock:
+                self.on_compiled(time.perf_counter() - begin)
+        return grammar
 
     def reasoning_end(self, end: str) -> ReasoningEnd:
         """What follows free text up to ``end``; see ``ReasoningMatcher``."""

@@ -82,11 +82,12 @@ class SamplingParams:
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in data.items():
+            if value is None:
+                continue
             name = "seed" if key == "sampling_seed" else key
             if name not in known:
                 raise RequestError(f"unknown sampling parameter {key!r}", param=key)
-            if value is not None:
-                values[name] = _from_client(name, value)
+            values[name] = _from_client(name, value)
         params = cls(**values)
         params.validate()
         return params

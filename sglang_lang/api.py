@@ -9,7 +9,6 @@ from .backends.base import HasBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
 from .config import global_config
 from .ir import (
-    GenOptions,
     SglExpr,
     SglExprList,
     SglGen,
@@ -19,10 +18,8 @@ from .ir import (
     SglSelect,
     SglSeparateReasoning,
     as_expression,
-    check_regex,
-    dtype_options,
 )
-from .objects import json_text, schema_text
+from .options import gen_options
 from .sgl_function import SglFunction
 
 
@@ -88,18 +85,7 @@ def gen(
     """
     if choices:
         return select(name, choices, temperature or 0.0, choices_method or token_length_normalized)
-    check_regex(regex)
-    constraints = {
-        "regex": regex,
-        "json_schema": json_schema,
-        "ebnf": ebnf,
-        "structural_tag": structural_tag,
-        "dtype": dtype,
-    }
-    given = [kind for kind, value in constraints.items() if value is not None]
-    if len(given) > 1:
-        raise ValueError(f"gen takes one constraint, got {', '.join(given)}")
-    options = GenOptions(
+    options = gen_options(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
         n=n,
@@ -108,7 +94,7 @@ def gen(
         stop_regex=stop_regex,
         temperature=temperature,
         top_p=top_p,
-        top_k=None if top_k == -1 else top_k,
+        top_k=top_k,
         min_p=min_p,
         frequency_penalty=frequency_penalty,
         presence_penalty=presence_penalty,
@@ -121,16 +107,11 @@ def gen(
         top_logprobs_num=top_logprobs_num,
         return_text_in_logprobs=return_text_in_logprobs,
         regex=regex,
-        json_schema=None if json_schema is None else schema_text(json_schema),
+        json_schema=json_schema,
         ebnf=ebnf,
-        structural_tag=json_text(structural_tag),
+        structural_tag=structural_tag,
+        dtype=dtype,
     )
-    if dtype is not None:
-        typed = dtype_options(dtype)
-        stops = [*options.stops(), *typed.stops()]
-        options = typed.over(options)
-        if stops:
-            options = GenOptions(stop=stops).over(options)
     return SglGen(name, options)
 
 

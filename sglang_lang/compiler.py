@@ -167,12 +167,12 @@ class GraphRun:
                 for expression, one in zip(expressions, requests, strict=True)
             ]
             answers = await executors[0].backend.generate_batch(requests)
-            for executor, expression, call, answer in zip(
-                executors, expressions, calls, answers, strict=True
+            for executor, request, call, answer in zip(
+                executors, requests, calls, answers, strict=True
             ):
                 call.answered(answer[0].meta_info)
                 await executor.transcript.add(answer[0].text, call)
-                executor.take(expression, answer)
+                executor.take(call.name, request.options.dtype, answer)
         except Exception as error:
             raise failure(error, "; ".join(dict.fromkeys(node.line for node in nodes))) from error
 

@@ -19,6 +19,12 @@ class UnknownVariableError(ProgramError, KeyError):
         return str(self.args[0])
 
 
+def check_on_error(on_error: str) -> None:
+    """ValueError for anything but the two ways to meet failed runs and forks."""
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"on_error must be raise or return, got {on_error!r}")
+
+
 class BackendError(RuntimeError):
     """A backend could not serve a request.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,7 +16,6 @@ from .backends.base import BaseBackend, Completion, Prompt
 from .backends.hosted import HostedBackend
 from .background import background_loop, spawn
 from .changes import Changes
-from .choices import ChoicesDecision
 from .config import global_config
 from .errors import ProgramError
 from .ir import (
@@ -32,12 +31,12 @@ from .ir import (
     SglSeparateReasoning,
     SglVarScopeBegin,
     SglVarScopeEnd,
-    convert,
 )
+from .options import convert
 from .origins import Call, SglWritten
 from .place import failure, program_line
 from .promises import Promises
-from .reasoning import split_reasoning
+from .reasoning import Marks, marks_of, split_reasoning, thoughts_of
 from .speculation import Speculation
 from .transcript import Transcript
 from .variables import Usage, Variable
@@ -184,7 +183,7 @@ class StreamExecutor:
             for part in expression.parts():
                 self.declare(part)
                 if isinstance(part, SglGen | SglSelect) and part.name:
-                    self.promises.declare(f"{part.name}_reasoning_content")
+                    self.promises.declare(thoughts_of(part.name))
         elif isinstance(expression, SglGen | SglSelect | SglVarScopeBegin) and expression.name:
             self.promises.declare(expression.name)
 
@@ -240,7 +239,7 @@ class StreamExecutor:
             case SglRoleEnd():
                 transcript.end(expression.role)
             case SglMedia():
-                transcript.show(expression)
+                transcript.show(await self.backend.media(expression))
             case SglVarScopeBegin():
                 self._scopes[expression.name] = len(await transcript.render())
             case SglVarScopeEnd():
@@ -259,32 +258,37 @@ class StreamExecutor:
     def options_of(self, expression: SglGen) -> GenOptions:
         return expression.options.over(self.options)
 
-    async def _generate(self, expression: SglGen) -> None:
-        self.take(expression, await self._completions(expression))
-
-    async def _completions(self, expression: SglGen) -> list[Completion]:
-        """What is generated; the first one is the transcript's."""
+    async def _generate(self, expression: SglGen, marks: Marks | None = None) -> None:
+        """The text goes to the transcript; with ``marks`` only the answer behind the thoughts."""
         options = self.options_of(expression)
         prompt = await self.transcript.prompt()
         call = Call("generated", expression.name, len(prompt.text), prompt.is_chat)
         if self.stream and (options.n or 1) == 1:
-            return [await self._follow(prompt, options, call)]
-        completions = await self._ask(prompt, options)
-        call.answered(completions[0].meta_info)
-        await self.transcript.add(completions[0].text, call)
-        return completions
+            completions = [await self._follow(prompt, options, call, marks)]
+        else:
+            completions = await self._ask(prompt, options)
+            call.answered(completions[0].meta_info)
+            await self.transcript.add(split_reasoning(completions[0].text, marks).answer, call)
+        if marks is not None:  # they are places in the whole text, of which a part is shown
+            call.meta_info = {**call.meta_info, "forced_spans": ()}
+        self.take(expression.name, options.dtype, completions, marks)
 
-    def take(self, expression: SglGen, completions: list[Completion]) -> None:
-        """Count what was generated, and give it to the expression's variable."""
+    def take(
+        self,
+        name: str | None,
+        dtype: type | None,
+        completions: Sequence[Completion],
+        marks: Marks | None = None,
+    ) -> None:
+        """Count what was generated, and give it to the variable ``name``, as a ``dtype``."""
         for completion in completions:
             self.usage.count(completion.meta_info)
-        dtype = expression.options.dtype or self.options.dtype
-        values = [convert(completion.text, dtype) for completion in completions]
+        parted = [split_reasoning(completion.text, marks) for completion in completions]
+        values = [convert(answer, dtype) for _, answer in parted]
         metas = [completion.meta_info for completion in completions]
-        if len(completions) == 1:
-            self._keep(expression.name, values[0], metas[0])
-        else:
-            self._keep(expression.name, values, metas)
+        self._keep(name, _one_or_all(values), _one_or_all(metas))
+        if marks is not None and name is not None:
+            self._keep(thoughts_of(name), _one_or_all([thoughts for thoughts, _ in parted]))
 
     def _keep(self, name: str | None, value: Any, meta_info: Any = None) -> None:
         if name is not None:
@@ -298,24 +302,25 @@ class StreamExecutor:
                 return [foreseen]
         return await self.backend.generate(prompt, options)
 
-    async def _follow(self, prompt: Prompt, options: GenOptions, call: Call) -> Completion:
-        whole = Completion("")
-        variable = self.promises.owed(call.name) if call.name else Variable()
+    async def _follow(
+        self, prompt: Prompt, options: GenOptions, call: Call, marks: Marks | None
+    ) -> Completion:
+        """What is generated, as far as it is known for sure, becomes visible as it comes."""
+        whole, told = Completion(""), 0
+        answer = self.promises.owed(call.name)
+        thoughts = self.promises.owed(thoughts_of(call.name) if marks and call.name else None)
         async for piece in self.backend.generate_stream(prompt, options):
             whole.text += piece.text
-            whole.meta_info = piece.meta_info
-            variable.partial = whole.text
-            variable.meta_info = piece.meta_info
+            whole.meta_info = answer.meta_info = piece.meta_info
+            thoughts.partial, answer.partial = split_reasoning(whole.text, marks, is_whole=False)
             call.answered(piece.meta_info)
-            await self.transcript.add(piece.text, call)
+            await self.transcript.add(answer.partial[told:], call)
+            told = len(answer.partial)
             self.changes.notify()
+        await self.transcript.add(split_reasoning(whole.text, marks).answer[told:], call)
         return whole
 
     async def _select(self, expression: SglSelect) -> None:
-        decision = await self._decision(expression)
-        self._keep(expression.name, decision.decision, decision.meta_info)
-
-    async def _decision(self, expression: SglSelect) -> ChoicesDecision:
         prompt = await self.transcript.prompt()
         call = Call("selected", expression.name, len(prompt.text), prompt.is_chat)
         decision = await self.backend.select(
@@ -324,22 +329,17 @@ class StreamExecutor:
         call.answered(decision.meta_info)
         self.usage.count(decision.meta_info)
         await self.transcript.add(decision.decision, call)
-        return decision
+        self._keep(expression.name, decision.decision, decision.meta_info)
 
     async def _separate(self, expression: SglSeparateReasoning) -> None:
         for part in expression.parts():
-            start = self.transcript.mark()
             if isinstance(part, SglGen):
-                completion = (await self._completions(part))[0]
-                self.usage.count(completion.meta_info)
-                meta = completion.meta_info
-            elif isinstance(part, SglSelect):
-                meta = (await self._decision(part)).meta_info
+                await self._generate(part, marks_of(expression.model_type))
             else:
                 await self.execute(part)
-                continue
-            call = self.transcript.last_call
-            thoughts, answer = split_reasoning(self.transcript.cut(start), expression.model_type)
-            await self.transcript.add(answer, call)
-            self._keep(part.name, answer, meta)
-            self._keep(part.name and f"{part.name}_reasoning_content", thoughts)
+            if isinstance(part, SglSelect) and part.name:
+                self._keep(thoughts_of(part.name), "")
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .errors import ProgramError
 from .ir import SglExpr, SglRoleBegin
 from .origins import SglWritten
 from .transcript import Transcript
@@ -12,13 +13,16 @@ from .variables import Variable
 
 
 def gathered(
-    known: Mapping[str, Variable], branches: Sequence[Mapping[str, Variable]]
+    known: Mapping[str, Variable],
+    branches: Sequence[Mapping[str, Variable]],
+    errors: Sequence[ProgramError | None] = (),
 ) -> dict[str, list[Any]]:
     """Each variable that a branch has set, as the list of its values; None where it has none.
 
     Args:
         known: the variables at the fork.
         branches: the variables of each branch, all of them done.
+        errors: what each branch failed with, which stands for the values that it lacks.
     """
     names = {
         name: None
@@ -26,10 +30,19 @@ def gathered(
         for name, variable in branch.items()
         if variable is not known.get(name)
     }
+    failed = errors or [None] * len(branches)
     return {
-        name: [branch[name].value.result() if name in branch else None for branch in branches]
+        name: [
+            _value(branch.get(name), error) for branch, error in zip(branches, failed, strict=True)
+        ]
         for name in names
     }
+
+
+def _value(variable: Variable | None, error: ProgramError | None) -> Any:
+    if variable is None:
+        return error
+    return variable.value.exception() or variable.value.result()
 
 
 def appended(role: str | None, branches: Sequence[Transcript]) -> Iterator[SglExpr]:

@@ -22,6 +22,7 @@ from .ir import (
     SglVarScopeBegin,
     SglVarScopeEnd,
 )
+from .reasoning import thoughts_of
 
 
 @dataclass(slots=True)
@@ -217,7 +218,7 @@ def generated_names(expression: SglExpr) -> list[str]:
             return [name for part in expression for name in generated_names(part)]
         case SglSeparateReasoning():
             names = generated_names(expression.expression)
-            return [*names, *(f"{name}_reasoning_content" for name in names)]
+            return [*names, *map(thoughts_of, names)]
         case SglGen() | SglSelect() | SglVarScopeEnd():
             return [expression.name] if expression.name else []
         case _:

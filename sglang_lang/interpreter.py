@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .background import spawn, wait_for, watch
-from .errors import ProgramError
+from .errors import ProgramError, check_on_error
 from .executor import StreamExecutor
 from .forks import appended, gathered
 from .ir import (
@@ -97,18 +97,25 @@ class ProgramState:
 
     def _await_declared(self, name: str) -> None:
         """A stream's body may not have come to the variable yet; its own thread cannot wait."""
+        if self._body_runs_elsewhere():
+            for _ in self.stream_executor.changes.follow(self._declared(name)):
+                continue
+
+    def _body_runs_elsewhere(self) -> bool:
+        return self.stream_executor.body_thread not in (None, threading.get_ident())
+
+    def _declared(self, name: str) -> Callable[[], tuple[str, bool]]:
         executor = self.stream_executor
-        if executor.body_thread in (None, threading.get_ident()):
-            return
-
-        def known() -> tuple[str, bool]:
-            return "", name in executor.variables or executor.ended or executor.error is not None
-
-        for _ in executor.changes.follow(known):
-            continue
+        return lambda: (
+            "",
+            name in executor.variables or executor.ended or executor.error is not None,
+        )
 
     async def aget(self, name: str) -> Any:
         """``get_var`` without blocking the event loop, for async programs."""
+        if self._body_runs_elsewhere():
+            async for _ in self.stream_executor.changes.afollow(self._declared(name)):
+                continue
         return await watch(self.stream_executor.promises.variable(name).value)
 
     def get_meta_info(self, name: str) -> Any:
@@ -309,21 +316,24 @@ class ProgramStateGroup:
             state += part
         return self
 
-    def join(self, mode: str = "gather_variable") -> None:
+    def join(self, mode: str = "gather_variable", on_error: str = "raise") -> None:
         """Bring the children back to the parent, and end them.
 
         Args:
             mode: "gather_variable" makes each variable that a child has set a list in the parent;
                 "concate_and_append" appends what they have added, one after the other.
+            on_error: "raise" the first child's that failed; or "return" them: in the lists the
+                error stands for each value that a failed child lacks, and nothing of it is
+                appended.
 
         Raises:
             ProgramError: a child failed.
             ValueError: a child ends in another turn than the next one goes on with.
         """
-        _check_mode(mode)
+        _check_join(mode, on_error)
         try:
             for child in self._children:
-                child.sync()
+                _raise_unless_collected(child.mark().exception(), on_error)
             if mode == "concate_and_append":
                 self.parent.sync()
             self._bring_back(mode)
@@ -332,13 +342,15 @@ class ProgramStateGroup:
                 child.end()
                 self.parent.stream_executor.absorb(child)
 
-    async def ajoin(self, mode: str = "gather_variable") -> None:
+    async def ajoin(self, mode: str = "gather_variable", on_error: str = "raise") -> None:
         """``join`` without blocking the event loop."""
-        _check_mode(mode)
+        _check_join(mode, on_error)
         executor = self.parent.stream_executor
         try:
-            for child in [*self._children, executor]:
-                await watch(child.mark())
+            for child in self._children:
+                (ended,) = await asyncio.gather(watch(child.mark()), return_exceptions=True)
+                _raise_unless_collected(ended, on_error)
+            await watch(executor.mark())
             self._bring_back(mode)
         finally:
             for child in self._children:
@@ -355,14 +367,24 @@ class ProgramStateGroup:
         executor = self.parent.stream_executor
         if mode == "gather_variable":
             branches = [child.variables for child in self._children]
-            for name, values in gathered(self._known, branches).items():
+            errors = [child.error for child in self._children]
+            for name, values in gathered(self._known, branches, errors).items():
                 executor.set_variable(name, values)
         else:
-            transcripts = [child.transcript for child in self._children]
+            transcripts = [child.transcript for child in self._children if child.error is None]
             parts = appended(executor.transcript.role, transcripts)
             executor.submit(SglExprList(list(parts)))
 
 
-def _check_mode(mode: str) -> None:
+def _check_join(mode: str, on_error: str) -> None:
     if mode not in ("gather_variable", "concate_and_append"):
         raise ValueError(f"join mode must be gather_variable or concate_and_append: {mode!r}")
+    check_on_error(on_error)
+
+
+def _raise_unless_collected(ended: Any, on_error: str) -> None:
+    """What a child ended with; whatever is no failure of the child's program is raised too."""
+    if isinstance(ended, BaseException) and not (
+        on_error == "return" and isinstance(ended, ProgramError)
+    ):
+        raise ended

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
 from .choices import ChoicesSamplingMethod, token_length_normalized
-
-INT_REGEX = r"[-+]?[0-9]+[ \n]*"
-FLOAT_REGEX = r"[-+]?[0-9]*\.?[0-9]+[ \n]*"
-BOOL_REGEX = r"(True|False)"
-STR_REGEX = r"\"[\w\d\s]*\""
-NUMBER_STOPS = (" ", "\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +47,17 @@ class GenOptions:
 
     def over(self, defaults: GenOptions) -> GenOptions:
         """These options, with the defaults where they say nothing."""
+        if self.is_constrained:  # it takes the place of any other, and of the stops of a dtype
+            stop = defaults.stop if defaults.dtype is None else None
+            defaults = replace(defaults, stop=stop, **_UNCONSTRAINED)
         pairs = zip(_values(self), _values(defaults), strict=True)
         merged = [mine if mine is not None else theirs for mine, theirs in pairs]
         return GenOptions(**dict(zip(_OPTION_NAMES, merged, strict=True)))
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether the output has a form that it must have."""
+        return _constraints(self) != _NO_CONSTRAINTS
 
     def stops(self) -> list[str]:
         if self.stop is None:
@@ -66,6 +67,11 @@ class GenOptions:
 
 _OPTION_NAMES = tuple(one.name for one in dataclasses.fields(GenOptions))
 _values = attrgetter(*_OPTION_NAMES)
+_UNCONSTRAINED: Mapping[str, Any] = dict.fromkeys(
+    ("regex", "json_schema", "ebnf", "structural_tag", "dtype")
+)
+_constraints = attrgetter(*_UNCONSTRAINED)
+_NO_CONSTRAINTS = tuple(_UNCONSTRAINED.values())
 RUN_DEFAULTS = GenOptions(max_tokens=128, n=1, temperature=1.0, top_p=1.0, min_p=0.0)
 
 
@@ -167,44 +173,3 @@ def _parts(value: object) -> list[SglExpr]:
     if type(expression) is SglExprList:  # isinstance would look into what the tracer passes
         return expression.expressions
     return [expression]
-
-
-# --------------------------------------------------------------------------- gen's arguments
-
-
-def dtype_options(dtype: type | str) -> GenOptions:
-    """The constraint that makes the output spell a value of ``dtype``."""
-    kind = (
-        {"int": int, "float": float, "bool": bool, "str": str}.get(dtype, None)
-        if isinstance(dtype, str)
-        else dtype
-    )
-    if kind is int:
-        return GenOptions(regex=INT_REGEX, stop=list(NUMBER_STOPS), dtype=int)
-    if kind is float:
-        return GenOptions(regex=FLOAT_REGEX, stop=list(NUMBER_STOPS), dtype=float)
-    if kind is bool:
-        return GenOptions(regex=BOOL_REGEX, dtype=bool)
-    if kind is str:
-        return GenOptions(regex=STR_REGEX, dtype=str)
-    raise ValueError(f"dtype must be int, float, bool or str, got {dtype!r}")
-
-
-def convert(text: str, dtype: type | None) -> Any:
-    """The value of a generated text; strings stay as they are generated."""
-    if dtype is int:
-        return int(text)
-    if dtype is float:
-        return float(text)
-    if dtype is bool:
-        return text == "True"
-    return text
-
-
-def check_regex(pattern: str | None) -> None:
-    """ValueError for a pattern that Python cannot compile either."""
-    if pattern is not None:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"regex {pattern!r} is not valid: {error}") from error

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .errors import ProgramError, UnknownVariableError
+from .place import program_line
 from .variables import Variable
 
 
@@ -58,9 +59,9 @@ class Promises:
             variable = self.variables[name] = Variable()
             self._owed[name].append(variable)
 
-    def owed(self, name: str) -> Variable:
-        """The variable whose value comes next of all of this name."""
-        return self._owed[name][0]
+    def owed(self, name: str | None) -> Variable:
+        """The variable whose value comes next of all of this name; for None one of nobody."""
+        return self._owed[name][0] if name is not None else Variable()
 
     def keep(self, name: str, value: Any, meta_info: Any = None) -> None:
         """The value of the earliest declaration of this name."""
@@ -83,7 +84,9 @@ class Promises:
             if self.error is not None:
                 raise self.error
             known = ", ".join(self.variables) or "none"
-            raise UnknownVariableError(f"the program has no variable {name!r}; it has: {known}")
+            raise UnknownVariableError(
+                f"the program has no variable {name!r}; it has: {known}\n  in {program_line()}"
+            )
         return found
 
     # ------------------------------------------------------------------ marks

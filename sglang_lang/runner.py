@@ -13,8 +13,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from .backends.base import BaseBackend, HasBackend
-from .background import in_thread, spawn, together, wait_for, watch
+from .background import in_thread, on_own_loop, spawn, together, wait_for, watch
 from .config import global_config
+from .errors import check_on_error
 from .executor import StreamExecutor
 from .interpreter import ProgramState
 from .ir import GenOptions
@@ -43,8 +44,6 @@ def run_program(
     use_thread: bool = True,
 ) -> ProgramState:
     """See SglFunction.run."""
-    if program.is_async:
-        return wait_for(arun_program(program, args, kwargs, options, backend))
     state = new_state(program, options, backend, stream)
     if not stream:
         _run_body(program, args, kwargs, state)
@@ -105,12 +104,12 @@ async def arun_batch(
     on_error: str,
 ) -> list[ProgramState]:
     """See SglFunction.arun_batch."""
-    _check_on_error(on_error)
+    check_on_error(on_error)
     if not items:
         return []
     if len(items) > 1 and global_config.enable_precache_with_tracing:
         chosen = global_config.backend_or_default(backend)
-        await asyncio.wrap_future(spawn(_warm(program, chosen)))
+        await asyncio.wrap_future(spawn(_warm_if_possible(program, chosen)))
     slots = asyncio.Semaphore(_threads(num_concurrent, len(items)))
     with BatchProgress(len(items)) if progress_bar else nullcontext() as bar:
 
@@ -131,11 +130,6 @@ async def arun_batch(
         return await together([one(item) for item in items])
 
 
-def _check_on_error(on_error: str) -> None:
-    if on_error not in ("raise", "return"):
-        raise ValueError(f"on_error must be raise or return, got {on_error!r}")
-
-
 def run_batch(
     program: SglFunction,
     items: list[dict[str, Any]],
@@ -148,11 +142,11 @@ def run_batch(
     on_error: str,
 ) -> list[ProgramState] | Iterator[ProgramState]:
     """See SglFunction.run_batch."""
-    _check_on_error(on_error)
+    check_on_error(on_error)
     if not items:
         return iter(()) if generator_style else []
     if len(items) > 1 and global_config.enable_precache_with_tracing:
-        cache_program(program, backend)
+        wait_for(_warm_if_possible(program, global_config.backend_or_default(backend)))
     states = _in_order(
         program, items, options, backend, _threads(num_threads, len(items)), progress_bar, on_error
     )
@@ -213,6 +207,13 @@ async def _warm(program: SglFunction, backend: BaseBackend) -> None:
         await backend.warm(prompt)
 
 
+async def _warm_if_possible(program: SglFunction, backend: BaseBackend) -> None:
+    try:
+        await _warm(program, backend)
+    except Exception:
+        return  # a hint only: each run of the batch will tell what is wrong
+
+
 def new_state(
     program: SglFunction, options: GenOptions, backend: HasBackend | None, stream: bool
 ) -> ProgramState:
@@ -259,7 +260,8 @@ def _run_quietly(
 def _call(
     program: SglFunction, args: Sequence[Any], kwargs: Mapping[str, Any], state: ProgramState
 ) -> None:
-    state.ret_value = program.func(state, *args, **{**program.bound, **kwargs})
+    result = program.func(state, *args, **{**program.bound, **kwargs})
+    state.ret_value = on_own_loop(result) if program.is_async else result
 
 
 def _threads(num_threads: int | str, items: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .ir import RUN_DEFAULTS, GenOptions
+from .options import gen_options
 
 if TYPE_CHECKING:
     from .backends.base import HasBackend
@@ -314,10 +315,4 @@ def _said(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gen_options(max_new_tokens: int, options: Mapping[str, Any]) -> GenOptions:
-    given = GenOptions(**{**options, "top_k": _top_k(options.get("top_k"))})
-    return given.over(dataclasses.replace(RUN_DEFAULTS, max_tokens=max_new_tokens))
-
-
-def _top_k(value: int | None) -> int | None:
-    """SGLang's -1 is no limit."""
-    return None if value == -1 else value
+    return gen_options(**options).over(dataclasses.replace(RUN_DEFAULTS, max_tokens=max_new_tokens))

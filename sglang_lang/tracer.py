@@ -235,7 +235,9 @@ class TracerGroup:
     def __len__(self) -> int:
         return len(self.states)
 
-    def join(self, mode: str = "gather_variable") -> None:
+    def join(self, mode: str = "gather_variable", on_error: str = "raise") -> None:
+        if on_error != "raise":
+            self._parent._stop("which forks fail")
         ends = [index for state in self.states for index in state._last]
         branches = tuple(state._branch for state in self.states)
         join = self._parent._node(Join(branches, mode), ends)

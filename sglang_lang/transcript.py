@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from .backends.base import BaseBackend, PlacedMedia, Prompt
 from .ir import SglExpr, SglMedia, SglRoleBegin, SglRoleEnd
 from .origins import Call, SglWritten
-
-
-class Mark(NamedTuple):
-    """A place in the open turn."""
-
-    content_length: int
-    history_length: int
 
 
 class Transcript:
@@ -97,23 +91,11 @@ class Transcript:
         self.content += text
         self._show()
 
-    def show(self, media: SglMedia) -> None:
-        """An image or a video at this place."""
-        self.history.append(media)
+    def show(self, media: Sequence[SglMedia]) -> None:
+        """Images at this place."""
+        self.history += media
         offset = len(self.content if self.role is not None else self.shown)
-        self.media.append(PlacedMedia(media, len(self.messages), offset))
-
-    def mark(self) -> Mark:
-        """The end of the open turn's content, for ``cut``."""
-        return Mark(len(self.content), len(self.history))
-
-    def cut(self, start: Mark) -> str:
-        """Take back the text that was added since."""
-        text = self.content[start.content_length :]
-        self.content = self.content[: start.content_length]
-        del self.history[start.history_length :]
-        self._show()
-        return text
+        self.media += [PlacedMedia(one, len(self.messages), offset) for one in media]
 
     def _show(self) -> None:
         if not self._stale:

@@ -65,7 +65,7 @@ PACKAGES = {
     "constrained": {"numpy", "llguidance", "outlines_core"},
     "": {
         "httpx",
-        "httpx2",
+        "av",
         "openai",
         "anthropic",
         "litellm",

@@ -14,6 +14,7 @@ from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.reasoning import ReasoningEnd, ReasoningMatcher
 
+from ..histogram import Histogram
 from ..sampling_params import SamplingParams
 from .req import Req
 
@@ -48,6 +49,10 @@ class GrammarQueue:
         self._compiler = compiler
         self._threads = ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="grammar")
         self._compiling: list[tuple[Req, Future[Compiled]]] = []
+        self.compile_seconds = Histogram.empty()
+        self.refused = 0
+        self.served = 0
+        compiler.on_compiled = self.compile_seconds.add
 
     def __len__(self) -> int:
         return len(self._compiling)
@@ -81,12 +86,19 @@ class GrammarQueue:
                 req.matcher = compiled.matcher()
                 req.warnings = list(compiled.grammar.warnings)
                 ready.append(req)
+                self.served += 1
             elif isinstance(error, GrammarError):
                 failed.append(CompileFailure(req, str(error)))
+                self.refused += 1
             else:
                 raise error
         self._compiling = waiting
         return ready, failed
+
+    @property
+    def cache_hits(self) -> int:
+        """Requests whose grammar was compiled already, or was being compiled."""
+        return max(self.served - self.compile_seconds.count, 0)
 
     def remove(self, is_named: Callable[[str], bool]) -> list[Req]:
         """Take out the requests of whose rid that is true."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from .new_token_ratio import NewTokenRatio
 from .policy import SchedulePolicy, fair_order, is_old, take_out
 from .req import Req
 from .sharing import FillingPrompts
+from .speculation import NgramSpeculation
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class Planner:
         chunk_size: most tokens of prompts and forced text in one step.
         max_running: most requests that run at once.
         conservativeness: scales how much output is reserved at admission.
+        speculation: drafts tokens for those who decode, or None.
 
     Attributes:
         policy: the same.
@@ -47,13 +50,15 @@ class Planner:
         chunk_size: int,
         max_running: int,
         conservativeness: float,
+        speculation: NgramSpeculation | None = None,
     ) -> None:
         self.policy = policy
         self.victims: list[Req] = []
         self.new_token_ratio = NewTokenRatio(conservativeness)
         self._kv = kv
         self._chunk_size = chunk_size
-        self._max_running = max_running
+        self.max_running = max_running
+        self._speculation = speculation
 
     def plan_running(self, running: list[Req]) -> tuple[list[Part], int]:
         """Parts of the running requests and the budget that remains for new ones.
@@ -81,7 +86,13 @@ class Planner:
                 break
             parts.append(_part(req, min(req.extend_len, budget)))
             budget -= parts[-1].length
+        if self._speculation is not None:
+            self._speculation.extend(parts, self._kv.free(), self._kv.page_size)
         return parts, budget
+
+    def may_draft(self, reqs: list[Req]) -> bool:
+        """Whether drafts might follow the tokens that these requests' step gives."""
+        return self._speculation is not None and self._speculation.may_serve(reqs)
 
     def grow(self, parts: list[Part]) -> bool:
         """Give every part its KV slots; False if there are too few even after evicting."""
@@ -101,7 +112,7 @@ class Planner:
         running = queues.running
         if not queues.waiting or budget <= 0:
             return []
-        if len(running) >= self._max_running and not self.policy.preemptive:
+        if len(running) >= self.max_running and not self.policy.preemptive:
             return []
         parts: list[Part] = []
         shares = self._kv.shares
@@ -132,13 +143,14 @@ class Planner:
             promised += self._promised(req)
             parts.append(part)
             running.append(req)
+            req.started = req.started or time.monotonic()
             filling.add(req)
         take_out(queues.waiting, [part.req for part in parts])
         return parts
 
     def _fits(self, req: Req, running: Sequence[Req], room: int) -> bool:
         # A matched prefix is locked, and so no longer available: it counts as needed.
-        return not running or (len(running) < self._max_running and self._needed(req) <= room)
+        return not running or (len(running) < self.max_running and self._needed(req) <= room)
 
     def _displaced(self, req: Req, running: Sequence[Req], room: int) -> list[Req]:
         """Running requests whose place and memory suffice for ``req``; none if no such are."""
@@ -152,7 +164,7 @@ class Planner:
             victims.append(victim)
             room += victim.alloc_len + self._promised(victim)
             remaining = len(running) - len(victims)
-            if remaining == 0 or (remaining < self._max_running and self._needed(req) <= room):
+            if remaining == 0 or (remaining < self.max_running and self._needed(req) <= room):
                 return victims
         return []
 
@@ -185,4 +197,8 @@ def _part(req: Req, length: int) -> Part:
     if req.scored_len < req.score_end:
         part.score_first = max(req.scored_len, req.kv_len + 1)
         part.score_last = min(end, req.score_end - 1)
+    if req.request.pooling == "mean":
+        part.pool_from = req.kv_len
+    elif req.request.pooling == "last" and end == req.prompt_len:
+        part.pool_from = end - 1
     return part

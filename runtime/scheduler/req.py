@@ -12,7 +12,7 @@ from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.radix_cache.host_tier import KVLoad
 from sglang_lang.radix_cache.radix_tree import TreeNode
 
-from ..messages import FinishReason, GenerateRequest, Logprobs
+from ..messages import FinishReason, GenerateRequest, Logprobs, RequestTimes
 from ..sampling_params import SamplingParams
 from .stop_checker import StopChecker
 
@@ -64,11 +64,18 @@ class Req:
         "input_logprobs",
         "output_logprobs",
         "arrival",
+        "queued",
+        "started",
         "passed_over",
         "needs_tokens",
+        "draft_len",
+        "draft_again_at",
+        "drafted_tokens",
+        "accepted_tokens",
         "healed_at",
         "max_output",
         "most_tokens",
+        "hidden_sum",
     )
 
     def __init__(self, request: GenerateRequest, seed: int, context_len: int) -> None:
@@ -101,12 +108,19 @@ class Req:
         # How it ends once all known tokens are computed, instead of sampling another one.
         self.ends_when_computed = FinishReason("length") if self.prefill_only else None
         self.arrival = time.monotonic()
+        self.queued = self.arrival  # later for one whose grammar is compiled first
+        self.started: float | None = None  # when it was first in a batch
         self.passed_over = 0
         # Whether a step can only be planned once the token before it is known.
         self.needs_tokens = request.sampling_params.has_penalties
+        self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
+        self.draft_again_at = 0  # output tokens before which none is made
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
         self.max_output = min(self.params.max_new_tokens, context_len - self.prompt_len)
         self.most_tokens = self.prompt_len + self.max_output
+        self.hidden_sum: npt.NDArray[np.float32] | None = None  # [H] of what is pooled so far
 
     # ------------------------------------------------------------------ lengths
 
@@ -144,6 +158,11 @@ class Req:
     @property
     def is_running(self) -> bool:
         return self.pool_idx is not None
+
+    @property
+    def times(self) -> RequestTimes:
+        started = self.started or self.queued  # a grammar may force the whole output
+        return RequestTimes(self.queued - self.arrival, started - self.queued)
 
     # ------------------------------------------------------------------ tokens
 
@@ -187,6 +206,25 @@ class Req:
                 self.scored_len = first
             self.score_end = len(self.tokens)
 
+    # ------------------------------------------------------------------ pooling
+
+    def add_hidden(self, start: int, hidden: npt.NDArray[np.float32]) -> None:
+        """Take the summed hidden states [H] of a part that begins at token ``start``.
+
+        The first part of a prompt begins again: the request may have been retracted since.
+        """
+        if start == 0 or self.hidden_sum is None:
+            self.hidden_sum = hidden
+        else:
+            self.hidden_sum = self.hidden_sum + hidden
+
+    def pooled(self) -> bytes:
+        """The pooled vector of a finished request, float32; empty if it asked for none."""
+        if self.hidden_sum is None:
+            return b""
+        count = self.prompt_len if self.request.pooling == "mean" else 1
+        return (self.hidden_sum / np.float32(count)).tobytes()
+
     # ------------------------------------------------------------------ logprobs
 
     def _first_scored(self) -> int:
@@ -214,8 +252,11 @@ class Req:
         """How many leading tokens may come from the cache.
 
         The last token is always recomputed (its hidden state predicts the next one), and so is
-        the token before the first one to be scored. What may be retokenised is not shared.
+        the token before the first one to be scored. What may be retokenised is not shared, and a
+        mean needs the hidden states of all.
         """
+        if self.request.pooling == "mean":
+            return 0
         limit = min(len(self.tokens) - 1, self.settled_len)
         if self.scored_len < self.score_end:
             limit = min(limit, self.scored_len - 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,8 @@ from ..messages import (
     FromScheduler,
     GenerateRequest,
     RequestOutput,
+    SchedulerMetrics,
+    ToScheduler,
 )
 from ..model_executor.model_runner import LaunchedStep
 from ..model_executor.step import StepInput
@@ -34,9 +37,11 @@ from .batch import Batch
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
+from .metrics import Measured, measure, snapshot
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
+from .speculation import fill_masks
 from .stats import SchedulerStats
 from .step_builder import StepBuilder
 from .stop_checker import StopChecker, TokenBytes
@@ -147,8 +152,10 @@ class Scheduler:
         self._flush()
 
     def _must_know_tokens(self) -> bool:
-        in_flight = self._in_flight
-        return in_flight is not None and any(p.req.needs_tokens for p in in_flight.batch.parts)
+        if self._in_flight is None:
+            return False
+        reqs = [part.req for part in self._in_flight.batch.parts]
+        return any(req.needs_tokens for req in reqs) or self._planner.may_draft(reqs)
 
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
@@ -185,13 +192,16 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
-        if not constrained:
+        parts = [part for part in in_flight.batch.parts if part.samples and part.req.matcher]
+        if not parts:
             return
-        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
+        rows = sum(part.num_sampled for part in parts)
+        bitmask = np.full((rows, self._mask_words), -1, dtype=np.int32)
+        row = 0
+        for part in parts:
+            if part.req.finish is None:
+                fill_masks(part, bitmask, row)
+            row += part.num_sampled
         in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
@@ -210,7 +220,7 @@ class Scheduler:
     # ------------------------------------------------------------------ requests come and go
 
     def _receive(self) -> None:
-        for message in self._port.recv(self._patience_ms()):
+        for message in self._wait():
             if isinstance(message, GenerateRequest):
                 self._add(message)
             elif isinstance(message, AbortRequest):
@@ -219,9 +229,20 @@ class Scheduler:
                 self._control(message)
         ready, failed = self._grammars.poll()
         for failure in failed:
-            self._end(failure.req, FinishReason("abort", None, failure.message, 400))
+            constraint = failure.req.params.constraint
+            kind = constraint[0] if constraint is not None else None
+            self._end(failure.req, FinishReason("abort", None, failure.message, 400, kind))
         for req in ready:
             self._enqueue(req)
+
+    def _wait(self) -> list[ToScheduler]:
+        patience = self._patience_ms()
+        if not patience:
+            return self._port.recv(0)
+        begin = time.monotonic()
+        messages = self._port.recv(patience)
+        self.stats.idle_seconds += time.monotonic() - begin
+        return messages
 
     def _patience_ms(self) -> int:
         """How long the loop may wait for a message: not at all while there is work."""
@@ -236,13 +257,15 @@ class Scheduler:
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         req = Req(request, seed, self._limits.context_len)
         if problem := self._limits.refusal(req):
-            self._end(req, FinishReason("abort", None, problem, 400))
+            self._end(req, FinishReason("abort", None, problem, 400, "max_new_tokens"))
             return
         if params.stop or params.stop_regex:
             try:
                 req.stop_checker = StopChecker(params.stop, params.stop_regex, self._token_bytes)
             except GrammarError as error:
-                self._end(req, FinishReason("abort", None, f"stop_regex: {error}", 400))
+                self._end(
+                    req, FinishReason("abort", None, f"stop_regex: {error}", 400, "stop_regex")
+                )
                 return
         if params.constraint is not None:
             self._grammars.add(req)
@@ -250,6 +273,8 @@ class Scheduler:
             self._enqueue(req)
 
     def _enqueue(self, req: Req) -> None:
+        if req.matcher is not None:
+            req.queued = time.monotonic()
         req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
@@ -314,13 +339,16 @@ class Scheduler:
     def _control(self, request: ControlRequest) -> None:
         ok, message = True, ""
         data: dict[str, object] = {}
+        metrics: SchedulerMetrics | None = None
         match request.action:
             case "flush_cache":
                 ok, message = self._flush_cache()
             case "shutdown":
                 self._stopping = True
             case "stats":
-                data = self.snapshot()
+                data = snapshot(*self._measured())
+            case "metrics":
+                metrics = measure(*self._measured())
             case "radix_tree":
                 data = self.kv.tree(request.most_nodes)
             case "pin_prefix":
@@ -328,7 +356,11 @@ class Scheduler:
                 ok, data = pinned is not None, {"pinned_tokens": pinned}
             case "unpin_prefix":
                 ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
-        self._replies.append(ControlReply(id=request.id, ok=ok, message=message, data=data))
+        reply = ControlReply(id=request.id, ok=ok, message=message, data=data, metrics=metrics)
+        self._replies.append(reply)
+
+    def _measured(self) -> Measured:
+        return self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
 
     def _flush_cache(self) -> tuple[bool, str]:
         if self.queues.running or self.queues.waiting or len(self._grammars):
@@ -336,22 +368,3 @@ class Scheduler:
         self._collect()
         self.kv.reset()
         return True, ""
-
-    def snapshot(self) -> dict[str, object]:
-        """The numbers behind /server_info and /metrics."""
-        cache = self.kv.prefix_cache
-        return {
-            "num_running_reqs": len(self.queues.running),
-            "num_queue_reqs": len(self.queues.waiting),
-            "num_grammar_queue_reqs": len(self._grammars),
-            "max_total_num_tokens": self._limits.max_total_tokens,
-            "num_used_tokens": self._limits.max_total_tokens
-            - self.kv.allocator.available()
-            - cache.evictable_size,
-            "num_free_slots": self.kv.allocator.available(),
-            "num_cached_tokens": cache.total_size,
-            "new_token_ratio": self._planner.new_token_ratio.value,
-            "num_pinned_tokens": cache.pinned_size,
-            **self.kv.counters(),
-            **self.stats.snapshot(),
-        }

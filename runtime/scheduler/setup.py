@@ -35,6 +35,7 @@ from .planner import Planner
 from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Scheduler
+from .speculation import NgramSpeculation
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
 
@@ -98,13 +99,14 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     times.mark("kv_cache")
 
     spelled = _spelled_bytes(tokenizer)
+    speculation = _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
         kv=kv,
-        planner=_planner(args, kv, context_len),
+        planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=_results(args, tokenizer, config.vocab_size),
+        results=_results(args, tokenizer, config.vocab_size, speculation),
         grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
@@ -124,9 +126,16 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
     ]
 
 
-def _results(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> ResultProcessor:
+def _results(
+    args: ServerArgs,
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    speculation: NgramSpeculation | None,
+) -> ResultProcessor:
     jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
-    return ResultProcessor(frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval)
+    return ResultProcessor(
+        frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
+    )
 
 
 def _ready(
@@ -142,7 +151,20 @@ def _ready(
     )
 
 
-def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
+def _speculation(args: ServerArgs) -> NgramSpeculation | None:
+    if args.speculative_algorithm != "ngram":
+        return None
+    assert args.speculative_max_batch is not None
+    return NgramSpeculation(
+        args.speculative_num_draft_tokens,
+        args.speculative_ngram_min_match,
+        args.speculative_max_batch,
+    )
+
+
+def _planner(
+    args: ServerArgs, kv: KVCache, context_len: int, speculation: NgramSpeculation | None
+) -> Planner:
     assert args.max_running_requests is not None and args.chunked_prefill_size is not None
     return Planner(
         kv,
@@ -155,6 +177,7 @@ def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
         args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
         args.max_running_requests,
         args.schedule_conservativeness,
+        speculation,
     )
 
 

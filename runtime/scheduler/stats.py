@@ -22,9 +22,12 @@ class SchedulerStats:
     cached_tokens: int = 0
     output_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     finished_requests: int = 0
     aborted_requests: int = 0
     retractions: int = 0
+    idle_seconds: float = 0.0
     gen_throughput: float = 0.0
     _window_start: float = field(default_factory=time.monotonic)
     _window_tokens: int = 0
@@ -35,12 +38,18 @@ class SchedulerStats:
         self.steps += 1
         self.prefill_tokens += prefill
         self.decode_tokens += batch.num_tokens - prefill
-        self._window_tokens += len(batch.sampling)
+        self._window_tokens += sum([part.samples for part in parts])
         now = time.monotonic()
         elapsed = now - self._window_start
         if elapsed >= RATE_WINDOW_SECONDS:
             self.gen_throughput = self._window_tokens / elapsed
             self._window_start, self._window_tokens = now, 0
+
+    @property
+    def recent_throughput(self) -> float:
+        """``gen_throughput``, 0 once steps have stopped."""
+        idle = time.monotonic() - self._window_start > 2 * RATE_WINDOW_SECONDS
+        return 0.0 if idle else self.gen_throughput
 
     def count_finished(self, req: Req) -> None:
         if req.finish is not None and req.finish.type == "abort":
@@ -51,6 +60,8 @@ class SchedulerStats:
         self.cached_tokens += req.cached_tokens
         self.output_tokens += req.output_len
         self.forced_tokens += req.forced_tokens
+        self.drafted_tokens += req.drafted_tokens
+        self.accepted_tokens += req.accepted_tokens
 
     def snapshot(self) -> dict[str, object]:
         return {name: v for name, v in asdict(self).items() if not name.startswith("_")}

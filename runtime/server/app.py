@@ -5,31 +5,38 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from ..errors import RequestError, SGLangError
-from . import cache_admin, native, openai_chat, openai_completions
-from .auth import BearerAuth
-from .context import ServerContext, context_of
+from . import anthropic_messages, cache_admin, metrics, ollama_answers, ollama_models
+from .auth import ApiKeys
+from .context import ServerContext
 from .errors import on_error
-from .streaming import json_response
+from .http_observer import HEADER, HttpObserver
+from .limits import ClientLimits, RequestLimits
+from .native import admin, generate, scoring, state, tokens
+from .openai import chat, completions, embeddings, models
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-models = APIRouter()
-
-
-@models.get("/v1/models")
-async def list_models(request: Request) -> Response:
-    return json_response({"object": "list", "data": [context_of(request).model_card()]})
-
-
-@models.get("/v1/models/{name:path}")
-async def get_model(request: Request, name: str) -> Response:
-    context = context_of(request)
-    context.check_model(name)
-    return json_response(context.model_card())
+ROUTES = (
+    generate,
+    state,
+    admin,
+    tokens,
+    scoring,
+    cache_admin,
+    metrics,
+    models,
+    completions,
+    chat,
+    embeddings,
+    anthropic_messages,
+    ollama_answers,
+    ollama_models,
+)
 
 
 def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> FastAPI:
@@ -41,15 +48,30 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Fast
     """
     app = FastAPI(title="sglang-lang", lifespan=lifespan or _nothing_beside)
     app.state.context = context
-    for routes in (native, cache_admin, openai_completions, openai_chat):
+    for routes in ROUTES:
         app.include_router(routes.router)
-    app.include_router(models)
     app.add_exception_handler(SGLangError, on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, on_error)
-    if context.args.api_key is not None:
-        app.add_middleware(BearerAuth, api_key=context.args.api_key)
+    _add_layers(app, context)
     return app
+
+
+def _add_layers(app: FastAPI, context: ServerContext) -> None:
+    """Around the routes, from the inside out."""
+    args = context.args
+    clients = ClientLimits(args.rate_limit, args.max_concurrent_requests)
+    app.add_middleware(RequestLimits, max_body_size=args.max_body_size, clients=clients)
+    if args.api_key or args.admin_api_key is not None:
+        app.add_middleware(ApiKeys, api_keys=args.api_key, admin_key=args.admin_api_key)
+    if args.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=args.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[HEADER, "retry-after"],
+        )
+    app.add_middleware(HttpObserver, stats=context.http_stats, log_requests=args.log_requests)
 
 
 @asynccontextmanager

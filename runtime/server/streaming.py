@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -98,7 +99,21 @@ async def merge(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def sse_response(request: Request, events: AsyncIterator[bytes]) -> StreamingResponse:
+@dataclass(frozen=True, slots=True)
+class StreamForm:
+    """How a protocol streams: its media type, what it says of a failure, and how it ends."""
+
+    failure: Callable[[Exception], bytes]
+    ending: bytes = b""
+    media_type: str = "text/event-stream"
+
+
+OPENAI_STREAM = StreamForm(lambda error: event(envelope(error)), DONE)
+
+
+async def sse_response(
+    request: Request, events: AsyncIterator[bytes], form: StreamForm = OPENAI_STREAM
+) -> StreamingResponse:
     """Stream the events; what fails before the first one is raised, later it is an event."""
     first = await while_connected(request, anext(events))
 
@@ -110,9 +125,10 @@ async def sse_response(request: Request, events: AsyncIterator[bytes]) -> Stream
         except Exception as error:
             if status_of(error) == 500:
                 logger.exception("a stream failed")
-            yield event(envelope(error))
+            yield form.failure(error)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
-        yield DONE
+        if form.ending:
+            yield form.ending
 
-    return StreamingResponse(body(), media_type="text/event-stream")
+    return StreamingResponse(body(), media_type=form.media_type)

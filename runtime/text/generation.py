@@ -10,20 +10,29 @@ from ..messages import FinishReason, Logprobs
 
 @dataclass(slots=True)
 class Generation:
-    """Output of one sequence so far; ``delta`` is the text that the last message added."""
+    """Output of one sequence so far; ``delta`` is the text that the last message added.
+
+    Of the output ids from before it, ``kept`` still stand and ``withdrawn`` do not: jump-forward
+    may replace some.
+    """
 
     rid: str
     text: str = ""
     delta: str = ""
     output_ids: list[int] = field(default_factory=list)
+    kept: int = 0
+    withdrawn: int = 0
     finish: FinishReason | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
+    pooled: bytes = b""  # the vector of a pooling request, float32
     e2e_latency: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
@@ -39,6 +48,10 @@ class Generation:
             "num_retractions": self.num_retractions,
             "e2e_latency": self.e2e_latency,
         }
+        if self.drafted_tokens:
+            meta["spec_drafted_tokens"] = self.drafted_tokens
+            meta["spec_accepted_tokens"] = self.accepted_tokens
+            meta["spec_accept_rate"] = self.accepted_tokens / self.drafted_tokens
         if self.warnings:
             meta["warnings"] = self.warnings
         texts = token_text or {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ..background import together
 from ..chat_template import ChatTemplate
 from ..choices import ChoicesDecision, ChoicesSamplingMethod
+from ..errors import BackendError
 
 if TYPE_CHECKING:
     from ..ir import GenOptions, SglMedia
@@ -105,6 +106,14 @@ class BaseBackend(ABC):
         temperature: float,
     ) -> ChoicesDecision:
         """The likeliest choice after the prompt."""
+
+    async def media(self, media: SglMedia) -> Sequence[SglMedia]:
+        """An image or a video in the form in which the model is shown it.
+
+        Raises:
+            BackendError: it sees nothing.
+        """
+        raise BackendError(f"{self.model_name} reads text only and cannot be shown a {media.kind}")
 
     async def warm(self, prompt: Prompt) -> None:  # noqa: B027  (a backend without a cache)
         """Compute the prompt ahead of the requests that will share it, where that is of use."""

@@ -24,6 +24,7 @@ from .constraints import (
     schema_of,
     schema_of_choices,
 )
+from .media import frames_of
 
 MAX_CONCURRENCY = 64  # requests of one backend at one time
 MAX_RETRIES = 4  # of a request, by the vendor's client: connection errors, 429 and 5xx
@@ -94,6 +95,14 @@ class HostedBackend(BaseBackend):
         self, messages: Sequence[Mapping[str, Any]], open_role: str | None
     ) -> str:
         return self.chat_template.render(messages, open_role)
+
+    async def media(self, media: SglMedia) -> Sequence[SglMedia]:
+        """Images as they are; of a video its frames, since few APIs take more."""
+        if not self.is_chat_model:
+            raise BackendError(f"{self.model_name} is a completion model, which takes no images")
+        if media.kind == "image":
+            return [media]
+        return await asyncio.to_thread(frames_of, media)
 
     async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
         self._check(options)

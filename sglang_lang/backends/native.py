@@ -12,7 +12,6 @@ from ..config import global_config
 from ..errors import BackendError
 from ..ir import GenOptions
 from .base import BaseBackend, Completion, Prompt, Request
-from .media import data_url
 
 _SAMPLING_NAMES = {
     "max_tokens": "max_new_tokens",
@@ -70,11 +69,11 @@ def _calls(requests: Sequence[Request]) -> list[list[int]]:
     for i, (prompt, options) in enumerate(requests):
         key = (prompt.is_chat, *(getattr(options, name) for name in _REQUEST_NAMES))
         size = options.n or 1
-        if prompt.media or room.get(key, 0) < size:
+        if room.get(key, 0) < size:
             calls.append([])
             open_call[key], room[key] = calls[-1], MAX_BATCH
         open_call[key].append(i)
-        room[key] = 0 if prompt.media else room[key] - size
+        room[key] -= size
     return calls
 
 
@@ -178,6 +177,4 @@ class NativeBackend(BaseBackend):
         request["text"] = prompt.text
         request["add_special_tokens"] = not prompt.is_chat
         request["sampling_params"] = sampling_params(prompt, options)
-        if prompt.media:
-            request["image_data"] = [data_url(placed.media) for placed in prompt.media]
         return request

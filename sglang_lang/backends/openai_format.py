@@ -45,8 +45,6 @@ def chat_request(
 
 def completion_request(prompt: Prompt, options: GenOptions) -> dict[str, Any]:
     """Arguments of ``completions.create`` but the model."""
-    if prompt.media:
-        raise BackendError("a completion model takes no images")
     request = sampling_fields(options, prompt.stops)
     request |= {"prompt": prompt.text, "max_tokens": options.max_tokens}
     if options.return_logprob or options.top_logprobs_num:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from ..background import wait_for
@@ -25,12 +27,8 @@ with needs("vertexai"):
     from google import genai
     from google.genai import errors, types
 
-# google-genai has moved from httpx to httpx2; one of them is there.
-try:
-    from httpx2 import HTTPError
-except ModuleNotFoundError:
-    from httpx import HTTPError  # type: ignore[assignment]
-
+# google-genai sends by aiohttp where it finds it, else by httpx2, or by httpx in older versions.
+_HTTP_CLIENTS = {"aiohttp": "ClientError", "httpx2": "HTTPError", "httpx": "HTTPError"}
 _FINISHES = {"STOP": "stop", "MAX_TOKENS": "length"}
 
 
@@ -151,6 +149,16 @@ class VertexAI(HostedBackend):
         }
 
 
+@cache
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the HTTP clients that are installed raise when a connection fails."""
+    found: list[type[Exception]] = [OSError, ValueError]
+    for module, name in _HTTP_CLIENTS.items():
+        with suppress(ModuleNotFoundError):
+            found.append(getattr(import_module(module), name))
+    return tuple(found)
+
+
 @contextmanager
 def _errors_told() -> Iterator[None]:
     """The client's errors as BackendError, after the client's own retries."""
@@ -158,7 +166,7 @@ def _errors_told() -> Iterator[None]:
         yield
     except errors.APIError as error:
         raise BackendError(f"the API refused: {error.message}", status=error.code) from error
-    except (HTTPError, OSError, ValueError) as error:
+    except _transport_errors() as error:
         raise BackendError(f"the API failed: {error!r}") from error
 
 

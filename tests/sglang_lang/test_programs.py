@@ -188,18 +188,6 @@ def test_json_schema_from_a_dataclass_and_get_object() -> None:
     assert state.get_object("point", Point) == Point(1, 2)
 
 
-def test_separate_reasoning_keeps_the_thoughts_out_of_the_text() -> None:
-    @sgl.function
-    def program(s: sgl.ProgramState) -> None:
-        s += sgl.user("q")
-        s += sgl.assistant("So: " + sgl.separate_reasoning(sgl.gen("reply"), model_type="qwen3"))
-
-    state = program.run(backend=ScriptedBackend(lambda p: "<think>hm</think>yes"))
-    assert state["reply"] == "yes"
-    assert state["reply_reasoning_content"] == "hm"
-    assert state.messages()[-1]["content"] == "So: yes"
-
-
 # --------------------------------------------------------------------------- failing
 
 
@@ -228,7 +216,8 @@ def test_an_unknown_variable_is_named_with_those_there_are() -> None:
         s += sgl.gen("there")
         s["missing"]
 
-    with pytest.raises(sgl.UnknownVariableError, match="'missing'; it has: there"):
+    told = r"'missing'; it has: there\n  in program \(.*test_programs\.py:\d+\)"
+    with pytest.raises(sgl.UnknownVariableError, match=told):
         program.run(backend=ScriptedBackend())
 
 
@@ -249,6 +238,63 @@ def test_no_reader_blocks_after_the_program_died() -> None:
         with pytest.raises(sgl.ProgramError):
             read()
     assert state.error() is not None
+
+
+@sgl.function
+def three_ways(s: sgl.ProgramState, mode: str, on_error: str) -> None:
+    s += "root"
+    forks = s.fork(3)
+    forks += [" a", " bad", " c"]
+    forks += sgl.gen("x")
+    forks.join(mode, on_error=on_error)
+    s += " end" + sgl.gen("last")
+
+
+def one_fork_fails(prompt: Prompt) -> str:
+    return "FAIL" if prompt.text.endswith("bad") else "fine"
+
+
+def test_join_raises_or_collects_what_forks_fail_with() -> None:
+    backend = ScriptedBackend(one_fork_fails)
+    with pytest.raises(sgl.ProgramError, match="the script says so"):
+        three_ways.run("gather_variable", "raise", backend=backend)
+    state = three_ways.run("gather_variable", "return", backend=backend)
+    first, failed, last = state["x"]
+    assert (first, last, state["last"]) == ("fine", "fine", "fine")
+    assert isinstance(failed, sgl.ProgramError) and "the script says so" in str(failed)
+    appended = three_ways.run("concate_and_append", "return", backend=backend)
+    assert appended.text() == "root afine cfine endfine"
+    compiled = three_ways.compile().run("gather_variable", "return", backend=backend)
+    assert compiled["x"][::2] == ["fine", "fine"] and compiled.text() == state.text()
+    with pytest.raises(ValueError, match="on_error must be raise or return"):
+        three_ways.run("gather_variable", "ignore", backend=backend)
+
+
+async def test_an_async_join_collects_too() -> None:
+    @sgl.function
+    async def program(s: sgl.ProgramState) -> None:
+        forks = await s.afork(2)
+        forks += ["bad", "good"]
+        forks += sgl.gen("x")
+        await forks.ajoin(on_error="return")
+
+    state = await program.arun(backend=ScriptedBackend(one_fork_fails))
+    assert isinstance(state["x"][0], sgl.ProgramError) and state["x"][1] == "fine"
+
+
+def test_a_batch_whose_beginning_cannot_be_computed_ahead_fails_item_by_item() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, word: str) -> None:
+        s += "A beginning that is long enough to be worth a request of its own, it seems: "
+        s += word + sgl.gen("x")
+
+    class Down(ScriptedBackend):
+        async def warm(self, prompt: Prompt) -> None:
+            raise sgl.BackendError("down")
+
+    backend = Down(lambda prompt: "FAIL")
+    states = program.run_batch([("a",), ("b",)], backend=backend, on_error="return")
+    assert all("the script says so" in str(state.error()) for state in states)
 
 
 def test_run_batch_raises_or_returns_errors() -> None:
@@ -361,6 +407,36 @@ async def test_async_programs_await_their_variables() -> None:
     ]
 
 
+def test_an_async_program_runs_like_any_other_and_may_read_as_one() -> None:
+    """It has an event loop of its own, so that a read that blocks holds up no request."""
+
+    @sgl.function
+    async def program(s: sgl.ProgramState, word: str) -> str:
+        s += word + sgl.gen("x")
+        s += " " + s["x"] + await s.aget("x")
+        return word
+
+    backend = ScriptedBackend()
+    state = program.run("a", backend=backend)
+    assert (state.text(), state.ret_value) == ("aanswer answeranswer", "a")
+    states = program.run_batch([("b",), ("c",)], backend=backend)
+    assert [one.ret_value for one in states] == ["b", "c"]
+    streamed = program.run("d", backend=backend, stream=True)
+    assert "".join(streamed.text_iter("x")) == "answer"
+    assert "".join(streamed.text_iter()) == "danswer answeranswer"
+
+
+async def test_an_async_program_runs_beside_a_loop_that_is_running() -> None:
+    @sgl.function
+    async def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("x")
+        s += await s.aget("x")
+
+    assert program.run(backend=ScriptedBackend()).text() == "answeranswer"
+    streamed = program.run(backend=ScriptedBackend(), stream=True)
+    assert await streamed.aget("x") == "answer"
+
+
 def test_a_name_that_is_generated_twice_has_the_last_value() -> None:
     release = threading.Event()
     answers = iter(["first", "second"])
@@ -449,6 +525,24 @@ async def test_cancelling_a_program_aborts_its_request() -> None:
     assert backend.cancelled == 1
 
 
+async def test_cancelling_a_batch_aborts_the_requests_of_all_its_programs() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState, word: str) -> None:
+        s += word + sgl.gen("x")
+
+    backend = ScriptedBackend()
+    backend.hold = asyncio.Event()
+    items = [{"word": word} for word in "abc"]
+    task = asyncio.ensure_future(program.arun_batch(items, backend=backend))
+    while len(backend.prompts) < len(items):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    while backend.cancelled < len(items):  # else the test runs into its time limit
+        await asyncio.sleep(0.01)
+
+
 async def test_async_batches_keep_the_order_and_collect_errors() -> None:
     @sgl.function
     def program(s: sgl.ProgramState, word: str) -> None:
@@ -530,6 +624,47 @@ def test_mistakes_in_gen_are_told_at_once() -> None:
             s += None  # type: ignore[arg-type]
 
         program.run(backend=ScriptedBackend())
+
+
+def test_run_takes_what_gen_takes_and_gens_own_constraint_wins() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("a") + sgl.gen("b", regex="[0-9]+")
+
+    backend = ScriptedBackend(lambda prompt: "7")
+    state = program.run(backend=backend, dtype="int", stop=".")
+    assert (state["a"], state["b"]) == (7, "7")
+    whole, own = backend.options
+    assert (whole.dtype, whole.stop, own.dtype, own.regex) == (
+        int,
+        [".", " ", "\n"],
+        None,
+        "[0-9]+",
+    )
+    program.run(backend=backend, json_schema=Point)
+    assert json.loads(backend.options[2].json_schema or "")["required"] == ["x"]
+    assert (backend.options[3].json_schema, backend.options[3].regex) == (None, "[0-9]+")
+    with pytest.raises(ValueError, match="not valid"):
+        program.run(backend=backend, regex="(")
+
+
+def test_a_backend_that_sees_nothing_says_so_where_it_is_shown_something() -> None:
+    for shown in (sgl.image("a.png"), sgl.video("a.mp4", 3)):
+
+        @sgl.function
+        def program(s: sgl.ProgramState, shown: Any) -> None:
+            s += "Look: "
+            s += shown
+            s += sgl.select("x", ["a", "b"])
+
+        kind = shown.kind
+        told = rf"scripted reads text only and cannot be shown a {kind}\n  in program"
+        with pytest.raises(sgl.ProgramError, match=told):
+            program.run(shown, backend=ScriptedBackend())
 
 
 def test_programs_without_a_backend_say_what_to_do() -> None:

@@ -42,6 +42,7 @@ from sglang_lang.runtime.scheduler.policy import schedule_policy
 from sglang_lang.runtime.scheduler.req import Req
 from sglang_lang.runtime.scheduler.results import ResultProcessor
 from sglang_lang.runtime.scheduler.scheduler import Scheduler
+from sglang_lang.runtime.scheduler.speculation import NgramSpeculation
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
 
 VOCAB = 257  # every byte, and the end of sequence
@@ -196,6 +197,7 @@ class Toy:
     eviction: str = "lru"
     tier: BlockStore | None = None
     tier_model: bytes = b"toy"
+    speculation: NgramSpeculation | None = None
 
     def build(self) -> ToyScheduler:
         return ToyScheduler(self)
@@ -232,9 +234,10 @@ class ToyScheduler:
                 toy.chunk,
                 toy.max_running,
                 1.0,
+                toy.speculation,
             ),
             builder=StepBuilder(req_pool, VOCAB, eos),
-            results=ResultProcessor(eos, jump_forward, toy.stream_interval),
+            results=ResultProcessor(eos, jump_forward, toy.stream_interval, toy.speculation),
             grammars=GrammarQueue(GrammarCompiler(vocabulary)),
             token_bytes=lambda token_id: tokenizer.token_bytes[token_id] or b"",
             limits=Limits(toy.context_len, allocator.available()),

@@ -59,27 +59,6 @@ async def test_echo_and_offsets_go_on_through_a_stream(client: httpx.AsyncClient
         assert joined == whole["logprobs"][name]
 
 
-async def test_a_chat_streams_its_role_first_and_its_reason_last(client: httpx.AsyncClient) -> None:
-    chunks = events((await client.post("/v1/chat/completions", json=CHAT | {"stream": True})).text)
-    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
-    assert deltas[0] == {"role": "assistant", "content": ""}
-    assert deltas[-1] == {}
-    assert "".join(delta.get("content", "") for delta in deltas) == CHAT_TEXT
-    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
-    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
-    assert len({chunk["id"] for chunk in chunks}) == 1
-
-
-async def test_a_chat_without_a_limit_may_fill_the_context(
-    client: httpx.AsyncClient, side: Side
-) -> None:
-    await client.post("/v1/chat/completions", json=CHAT)
-    request = side.scheduler.requests[0]
-    assert len(request.input_ids) + request.sampling_params.max_new_tokens == 256
-    await client.post("/v1/chat/completions", json=CHAT | {"max_completion_tokens": 3})
-    assert side.scheduler.requests[1].sampling_params.max_new_tokens == 3
-
-
 @pytest.mark.parametrize("model", [None, "", "default", "unknown", "echo"])
 async def test_names_of_the_served_model(client: httpx.AsyncClient, model: str | None) -> None:
     response = await client.post("/v1/completions", json={"model": model, "prompt": "x"})
@@ -137,15 +116,6 @@ async def test_a_null_is_a_field_left_out(client: httpx.AsyncClient) -> None:
     names = ["echo", "best_of", "suffix", "max_tokens", "logit_bias", "min_tokens", "top_k"]
     response = await client.post("/v1/completions", json={"prompt": "x"} | dict.fromkeys(names))
     assert response.status_code == 200, response.text
-
-
-async def test_a_body_too_large_is_413(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sglang_lang.runtime.server.bodies.MAX_BODY_BYTES", 100)
-    response = await client.post("/v1/completions", json={"prompt": "x" * 101})
-    assert response.status_code == 413
-    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_every_kind_of_damage_is_a_400(client: httpx.AsyncClient) -> None:

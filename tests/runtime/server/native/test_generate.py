@@ -1,4 +1,4 @@
-"""SGLang's own routes over an echoing scheduler."""
+"""SGLang's own request over an echoing scheduler."""
 
 from __future__ import annotations
 
@@ -88,30 +88,6 @@ async def test_a_client_that_leaves_before_the_first_token_is_aborted(
     assert side.scheduler.aborted == [side.scheduler.requests[0].rid]
 
 
-async def test_abort_request_ends_what_it_names(client: httpx.AsyncClient, side: Side) -> None:
-    running = asyncio.ensure_future(client.post("/generate", json={"text": "hang", "rid": "r-1"}))
-    await side.until_hanging(1)
-    refused = await client.post("/abort_request", json={"rid": None})
-    assert refused.status_code == 400 and refused.json()["error"]["param"] == "rid"
-    await client.post("/abort_request", json={"rid": "r-"})
-    response = await running
-    assert response.status_code == 499
-    assert response.json()["error"]["code"] == "request_aborted"
-
-
-async def test_a_dead_scheduler_is_503_everywhere(client: httpx.AsyncClient, side: Side) -> None:
-    running = asyncio.ensure_future(client.post("/generate", json={"text": "hang"}))
-    await side.until_hanging(1)
-    assert (await client.get("/health")).status_code == 200
-    side.manager.detach(EngineDeadError("the scheduler died"))
-    assert (await running).status_code == 503
-    for path in ("/health", "/health_generate", "/server_info"):
-        assert (await client.get(path)).status_code == 503
-    refused = await client.post("/generate", json={"text": "x"})
-    assert refused.status_code == 503
-    assert refused.headers["retry-after"]
-
-
 async def test_a_stream_that_dies_says_why_and_ends(client: httpx.AsyncClient, side: Side) -> None:
     body = {"text": ["ab", "hang"], "stream": True}
     running = asyncio.ensure_future(client.post("/generate", json=body))
@@ -124,25 +100,58 @@ async def test_a_stream_that_dies_says_why_and_ends(client: httpx.AsyncClient, s
     assert found[-1]["error"]["type"] == "service_unavailable_error"
 
 
-async def test_tokens_go_there_and_back(client: httpx.AsyncClient) -> None:
-    one = (await client.post("/tokenize", json={"prompt": "é"})).json()
-    assert one == {"tokens": [195, 169], "count": 2, "max_model_len": 256}
-    several = (await client.post("/tokenize", json={"prompt": ["a", "bc"]})).json()
-    assert several["tokens"] == [[97], [98, 99]] and several["count"] == [1, 2]
-    back = await client.post("/detokenize", json={"tokens": several["tokens"]})
-    assert back.json() == {"text": ["a", "bc"]}
-    wrong = await client.post("/detokenize", json={"tokens": [999]})
-    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "tokens"
+@pytest.mark.parametrize("by_flag", [False, True])
+async def test_a_stream_may_carry_what_is_new_only(connect: Any, by_flag: bool) -> None:
+    body: JSON = {"text": ["añb", "xyz"], "stream": True, "return_logprob": True}
+    if not by_flag:
+        body["incremental_streaming_output"] = True
+    async with connect(incremental_streaming_output=by_flag) as client:
+        found = events((await client.post("/generate", json=body)).text)
+    for index, whole in enumerate(("añb", "xyz")):
+        own = [event for event in found if event["index"] == index]
+        assert len(own) > 1
+        assert "".join(event["text"] for event in own) == whole
+        ids = [i for event in own for i in event["output_ids"]]
+        assert ids == list(whole.encode())
+        entries = [e for event in own for e in event["meta_info"]["output_token_logprobs"]]
+        assert [entry[1] for entry in entries] == ids
+        counts = [event["meta_info"]["completion_tokens"] for event in own]
+        assert counts == sorted(counts) and counts[-1] == len(ids)
 
 
-async def test_keys_are_asked_for_but_not_by_health(connect: Any) -> None:
-    async with connect(api_key="s3cret") as client:
-        refused = await client.post("/generate", json={"text": "x"})
-        assert refused.status_code == 401
-        assert refused.json()["error"]["code"] == "invalid_api_key"
-        assert (await client.get("/health")).status_code == 200
-        headers = {"Authorization": "Bearer s3cret"}
-        allowed = await client.post("/generate", json={"text": "x"}, headers=headers)
-        assert allowed.status_code == 200
-        info = (await client.get("/server_info", headers=headers)).text
-        assert "s3cret" not in info
+async def test_options_may_be_lists_one_for_each_prompt(client: httpx.AsyncClient) -> None:
+    body = {
+        "text": ["ab", "cd"],
+        "return_logprob": [True, False],
+        "logprob_start_len": [1, -1],
+        "top_logprobs_num": [2, 0],
+        "sampling_params": [{"max_new_tokens": 1}, {"max_new_tokens": 2}],
+    }
+    first, second = (await client.post("/generate", json=body)).json()
+    assert [entry[1] for entry in first["meta_info"]["input_token_logprobs"]] == [98]
+    assert len(first["meta_info"]["output_top_logprobs"][0]) == 2
+    assert "output_token_logprobs" not in second["meta_info"]
+    assert (first["text"], second["text"]) == ("a", "cd")
+    refused = await client.post("/generate", json=body | {"top_logprobs_num": [1]})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "top_logprobs_num"
+
+
+async def test_token_ids_to_score_may_differ_by_prompt(
+    client: httpx.AsyncClient, side: Side
+) -> None:
+    body: JSON = {"text": ["ab", "cd"], "return_logprob": True, "token_ids_logprob": [[5, 6], None]}
+    await client.post("/generate", json=body)
+    assert [r.token_ids_logprob for r in side.scheduler.requests] == [[5, 6], []]
+    await client.post("/generate", json=body | {"token_ids_logprob": [7]})
+    assert [r.token_ids_logprob for r in side.scheduler.requests[2:]] == [[7], [7]]
+
+
+async def test_responses_can_name_the_prompts_ids(client: httpx.AsyncClient) -> None:
+    body = {"text": "é", "return_prompt_token_ids": True, "sampling_params": {"n": 2}}
+    responses = (await client.post("/generate", json=body)).json()
+    assert [one["prompt_token_ids"] for one in responses] == [[195, 169]] * 2
+
+
+async def test_a_sampling_parameter_that_is_null_is_not_set(client: httpx.AsyncClient) -> None:
+    body = {"text": "ab", "sampling_params": {"beam_width": None, "top_p": None}}
+    assert (await client.post("/generate", json=body)).status_code == 200

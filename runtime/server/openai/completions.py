@@ -4,72 +4,29 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ..errors import RequestError
-from ..messages import Logprobs
-from ..text.generation import Generation
-from ..text.tokenizer_manager import GenerateInput, TokenizerManager, with_samples
-from .bodies import read
-from .context import context_of
-from .openai_params import SamplingBody, StreamOptions, finish_reason, matched_stop, usage
-from .streaming import event, json_response, merge, sse_response, while_connected
+from ...messages import Logprobs
+from ...text.generation import Generation
+from ...text.tokenizer_manager import GenerateInput, TokenizerManager
+from ..context import ServerContext, context_of
+from ..streaming import event, json_response, merge, sse_response, while_connected
+from .completion_body import CompletionBody
+from .sampling_body import StreamOptions, read_sampling
+from .usage import finish_reason, matched_stop, usage
 
 router = APIRouter()
-MAX_LOGPROBS = 100
-
-
-class CompletionBody(SamplingBody, kw_only=True):
-    prompt: str | list[str | int | list[int]]
-    max_tokens: int | None = 16
-    logprobs: int | None = None
-    echo: bool | None = None
-    best_of: int | None = None
-    suffix: str | None = None
-
-    def inputs(self, rid: str) -> tuple[list[GenerateInput], int]:
-        """The single requests, and how many prompts they come from."""
-        if self.suffix:
-            raise RequestError("suffix is not supported by this model", param="suffix")
-        if self.best_of is not None and self.best_of != (self.n or 1):
-            raise RequestError("best_of must equal n", param="best_of")
-        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
-            raise RequestError(f"logprobs must be in [0, {MAX_LOGPROBS}]", param="logprobs")
-        params = self.sampling_params(
-            16 if self.max_tokens is None else self.max_tokens, "max_tokens"
-        )
-        prompts = _prompts(self.prompt)
-        parts: list[GenerateInput] = []
-        for i, prompt in enumerate(prompts):
-            request = GenerateInput(
-                text=prompt if isinstance(prompt, str) else None,
-                input_ids=None if isinstance(prompt, str) else prompt,
-                sampling_params=params,
-                stream=bool(self.stream),
-                return_logprob=self.logprobs is not None,
-                logprob_start_len=0 if self.echo and self.logprobs is not None else None,
-                top_logprobs_num=self.logprobs or 0,
-                priority=self.priority or 0,
-                extra_key=self.namespace,
-                prompt_field="prompt",
-            )
-            parts += with_samples(request, rid if len(prompts) == 1 else f"{rid}_{i}")
-        return parts, len(prompts)
 
 
 @router.post("/v1/completions")
 async def completions(request: Request) -> Response:
-    body = await read(request, CompletionBody)
-    context = context_of(request)
-    context.check_model(body.model)
-    completion = Completion(
-        context.manager, context.model_name, body, body.rid or f"cmpl-{uuid.uuid4().hex}"
-    )
+    body = await read_sampling(request, CompletionBody)
+    completion = Completion(context_of(request), body)
     if body.stream:
         return await sse_response(request, completion.events())
     return json_response(await while_connected(request, completion.whole()))
@@ -79,23 +36,39 @@ async def completions(request: Request) -> Response:
 class Completion:
     """One /v1/completions request on its way to its answer."""
 
-    manager: TokenizerManager
-    model: str
+    context: ServerContext
     body: CompletionBody
-    id: str
+    id: str = field(init=False)
     created: int = field(default_factory=lambda: int(time.time()))
 
+    def __post_init__(self) -> None:
+        self.context.check_model(self.body.model)
+        self.id = self.body.rid or f"cmpl-{uuid.uuid4().hex}"
+
+    @property
+    def manager(self) -> TokenizerManager:
+        return self.context.manager
+
     async def whole(self) -> dict[str, Any]:
-        parts, num_prompts = self.body.inputs(self.id)
+        prompts = self.body.inputs(self.id, self.manager.tokenizer)
+        parts = [part for candidates in prompts for part in candidates]
         done = await self.manager.generate_all(parts)
-        choices = [
-            self._choice(i, g, self._echo(part) + g.text, self._logprobs(g))
-            for i, (part, g) in enumerate(zip(parts, done, strict=True))
-        ]
-        return self._response(choices) | {"usage": usage(done, num_prompts)}
+        choices: list[dict[str, Any]] = []
+        for i, candidates in enumerate(prompts):
+            each = len(candidates)
+            for generation in best(done[i * each : (i + 1) * each], self.body.count):
+                text = self._echo(candidates[0]) + generation.text
+                choices.append(
+                    self._choice(len(choices), generation, text, self._logprobs(generation))
+                )
+        response = self._response(choices) | {"usage": usage(done, len(prompts))}
+        if done[0].warnings:
+            response["warnings"] = done[0].warnings
+        return response
 
     async def events(self) -> AsyncIterator[bytes]:
-        parts, num_prompts = self.body.inputs(self.id)
+        prompts = self.body.inputs(self.id, self.manager.tokenizer)
+        parts = [part for candidates in prompts for part in candidates]
         options = self.body.stream_options or StreamOptions()
         latest: dict[int, Generation] = {}
         sent_logprobs = [0] * len(parts)
@@ -120,27 +93,30 @@ class Completion:
             yield event(chunk)
         if options.include_usage:
             done = [latest[i] for i in sorted(latest)]
-            yield event(self._response([]) | {"usage": usage(done, num_prompts)})
+            yield event(self._response([]) | {"usage": usage(done, len(prompts))})
 
     def _response(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
-            "model": self.model,
+            "model": self.context.model_name,
             "choices": choices,
         }
 
     def _choice(
         self, index: int, generation: Generation, text: str, logprobs: dict[str, Any] | None
     ) -> dict[str, Any]:
-        return {
+        choice = {
             "index": index,
             "text": text,
             "logprobs": logprobs,
             "finish_reason": finish_reason(generation),
             "matched_stop": matched_stop(generation),
         }
+        if self.body.return_token_ids:
+            choice["token_ids"] = list(generation.output_ids)
+        return choice
 
     def _echo(self, part: GenerateInput) -> str:
         if not self.body.echo:
@@ -159,6 +135,19 @@ class Completion:
         if self.body.echo and not start and generation.input_logprobs is not None:
             parts.insert(0, (generation.input_logprobs, 0))
         return legacy_logprobs(self.manager, parts, self.body.logprobs, offset)
+
+
+def best(candidates: Sequence[Generation], count: int) -> Sequence[Generation]:
+    """The ``count`` candidates whose tokens are likeliest on average, best first."""
+    if len(candidates) == count:
+        return candidates
+    return sorted(candidates, key=_mean_logprob, reverse=True)[:count]
+
+
+def _mean_logprob(generation: Generation) -> float:
+    logprobs = generation.output_logprobs
+    values = [value for value in logprobs.values if value is not None] if logprobs else []
+    return sum(values) / len(values) if values else float("-inf")
 
 
 def legacy_logprobs(
@@ -184,15 +173,3 @@ def legacy_logprobs(
             out["text_offset"].append(offset)
             offset += len(text)
     return out
-
-
-def _prompts(prompt: Any) -> list[str | list[int]]:
-    if isinstance(prompt, str):
-        return [prompt]
-    if not prompt:
-        raise RequestError("prompt is empty", param="prompt")
-    if all(isinstance(item, int) for item in prompt):
-        return [prompt]
-    if not any(isinstance(item, int) for item in prompt):
-        return list(prompt)
-    raise RequestError("prompt mixes token ids with other items", param="prompt")
