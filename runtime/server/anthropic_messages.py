@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..text.chat import render_chat
 from ..text.generation import Generation
@@ -17,14 +17,14 @@ from .anthropic_body import MessagesBody, PromptBody
 from .anthropic_events import EventWriter, anthropic_envelope, named_event, stop_of, usage_of
 from .bodies import read
 from .context import ServerContext, context_of
-from .errors import route_with
+from .routing import Routes
 from .streaming import StreamForm, json_response, merge, sse_response, while_connected
 
-router = APIRouter(route_class=route_with(anthropic_envelope))
+router = Routes(anthropic_envelope)
 STREAM = StreamForm(lambda error: named_event(anthropic_envelope(error)))
 
 
-@router.post("/v1/messages")
+@router.post("/v1/messages", body=MessagesBody)
 async def messages(request: Request) -> Response:
     body = await read(request, MessagesBody)
     context = context_of(request)
@@ -39,7 +39,7 @@ async def messages(request: Request) -> Response:
     return response
 
 
-@router.post("/v1/messages/count_tokens")
+@router.post("/v1/messages/count_tokens", body=PromptBody)
 async def count_tokens(request: Request) -> Response:
     body = await read(request, PromptBody)
     context = context_of(request)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ..bodies import read
 from ..context import context_of
+from ..routing import Routes
 
-router = APIRouter()
+router = Routes()
 
 
-@router.api_route("/flush_cache", methods=["GET", "POST"])
+@router.api_route("/flush_cache", ["GET", "POST"])
 async def flush_cache(request: Request) -> Response:
     reply = await context_of(request).manager.control("flush_cache")
     text = "cache flushed\n" if reply.ok else f"{reply.message}\n"
@@ -25,7 +26,7 @@ class AbortBody(msgspec.Struct):
     abort_all: bool | None = None
 
 
-@router.post("/abort_request")
+@router.post("/abort_request", body=AbortBody)
 async def abort_request(request: Request) -> Response:
     body = await read(request, AbortBody)
     if not body.rid and not body.abort_all:

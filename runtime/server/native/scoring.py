@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...text.scoring import score_choices
 from ..bodies import read
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response, while_connected
 
-router = APIRouter()
+router = Routes()
 
 
 class ScoreChoicesBody(msgspec.Struct):
@@ -23,7 +24,7 @@ class ScoreChoicesBody(msgspec.Struct):
     add_special_tokens: bool = True
 
 
-@router.post("/score_choices")
+@router.post("/score_choices", body=ScoreChoicesBody)
 async def score(request: Request) -> Response:
     """Token logprobs of each choice as a continuation of the text."""
     body = await read(request, ScoreChoicesBody)
