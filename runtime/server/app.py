@@ -18,7 +18,8 @@ from .errors import on_error
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
 from .native import admin, generate, scoring, state, tokens
-from .openai import chat, completions, embeddings, models
+from .openai import batches, chat, completions, embeddings, files, models, responses
+from .openai.batch_runner import BatchRunner
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 ROUTES = (
@@ -33,6 +34,9 @@ ROUTES = (
     completions,
     chat,
     embeddings,
+    responses,
+    files,
+    batches,
     anthropic_messages,
     ollama_answers,
     ollama_models,
@@ -46,8 +50,9 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Fast
         context: what the routes share.
         lifespan: runs what must run beside the routes.
     """
-    app = FastAPI(title="sglang-lang", lifespan=lifespan or _nothing_beside)
-    app.state.context = context
+    runner = BatchRunner(context)
+    app = FastAPI(title="sglang-lang", lifespan=_with_batches(runner, lifespan or _nothing_beside))
+    app.state.context, app.state.batches = context, runner
     for routes in ROUTES:
         app.include_router(routes.router)
     app.add_exception_handler(SGLangError, on_error)
@@ -72,6 +77,21 @@ def _add_layers(app: FastAPI, context: ServerContext) -> None:
             expose_headers=[HEADER, "retry-after"],
         )
     app.add_middleware(HttpObserver, stats=context.http_stats, log_requests=args.log_requests)
+
+
+def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
+    """Batches that an earlier server left unfinished go on once this one is ready."""
+
+    @asynccontextmanager
+    async def both(app: FastAPI) -> AsyncIterator[None]:
+        async with lifespan(app):
+            await runner.resume()
+            try:
+                yield
+            finally:
+                await runner.close()
+
+    return both
 
 
 @asynccontextmanager

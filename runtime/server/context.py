@@ -16,6 +16,7 @@ from ..text.dialect import Dialect
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 from .http_stats import HttpStats
+from .openai.response_store import ResponseStore
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
 
@@ -30,6 +31,7 @@ class ServerContext:
     startup_seconds: float | None = None  # known once it can take requests
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
+    responses: ResponseStore = field(default_factory=ResponseStore)
 
     def __post_init__(self) -> None:
         self.dialect = Dialect.of(self.manager.tokenizer, self.args)
