@@ -102,6 +102,7 @@ class JobDatabase:
         try:
             fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._owner.close()
             raise ServerArgsError(f"--files-dir {folder} is used by another server") from error
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
