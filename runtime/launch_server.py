@@ -9,10 +9,11 @@ from types import FrameType
 
 from . import logs
 from .checkpoints.checkpoint import open_checkpoint
+from .command_line import parse_args
 from .errors import SGLangError
 from .listener import bind
 from .server.supervisor import SchedulerProcess
-from .server_args import ServerArgs, parse_args, resolve
+from .server_args import ServerArgs, resolve
 from .text.chat import load_tokenizer
 from .text.tokenizer_manager import TokenizerManager
 

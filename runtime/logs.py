@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from contextvars import ContextVar
 from typing import Any, Literal
 
 import msgspec
 
+from . import request_context
+
 LogFormat = Literal["text", "json"]
 
-request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -33,8 +33,8 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         parts = [super().formatMessage(record)]
-        if (current := request_id.get()) is not None:
-            parts.append(f"request_id={current}")
+        if (request := request_context.current.get()) is not None:
+            parts.append(f"request_id={request.id}")
         fields: dict[str, Any] = getattr(record, "fields", {})
         parts += [f"{key}={value!r}" for key, value in fields.items()]
         return " ".join(parts)
@@ -51,8 +51,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (current := request_id.get()) is not None:
-            line["request_id"] = current
+        if (request := request_context.current.get()) is not None:
+            line["request_id"] = request.id
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

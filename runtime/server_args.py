@@ -1,4 +1,4 @@
-"""Every setting of the system, in one frozen dataclass; the command line is made from its fields.
+"""Every setting of the system, in one frozen dataclass; ``command_line`` makes flags of its fields.
 
 ``resolve`` settles every ``None`` that means "auto" in one pure step before any process starts; no
 other code changes the arguments. Only the constructors of the top object of each process read it.
@@ -6,11 +6,9 @@ other code changes the arguments. Only the constructors of the top object of eac
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from .errors import ServerArgsError
 from .logs import LogFormat
@@ -155,6 +153,15 @@ class ServerArgs:
         "streams of /generate carry what is new, not all text and ids so far", False
     )
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
+    # --- speculation
+    speculative_algorithm: Literal["ngram", "none"] | None = _arg(
+        "ngram drafts what followed the last tokens earlier in the same request, and verifies it "
+        "in one step, with the same text; the default on a CPU",
+        None,
+    )
+    speculative_num_draft_tokens: int = _arg("longest draft", 8)
+    speculative_ngram_min_match: int = _arg("fewest tokens that must match for a draft", 3)
+    speculative_max_batch: int | None = _arg("most requests in a step that has drafts", None)
     # --- structured output
     grammar_backend: Literal["native", "llguidance", "outlines"] = _arg(
         "engine of the constraints", "native"
@@ -167,6 +174,8 @@ class ServerArgs:
             ("page_size", 1, 1024),
             ("stream_interval", 1, 1_000_000),
             ("log_requests_level", 0, 3),
+            ("speculative_num_draft_tokens", 1, 64),
+            ("speculative_ngram_min_match", 1, 16),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -206,6 +215,8 @@ def resolve(args: ServerArgs) -> ServerArgs:
         "chunked_prefill_size": 8192 if on_gpu else 512,
         "max_running_requests": 256 if on_gpu else 128,
         "max_queued_requests": 8192,
+        "speculative_algorithm": "none" if on_gpu else "ngram",
+        "speculative_max_batch": 16 if on_gpu else 2,
         "mem_fraction_static": 0.85 if on_gpu else 0.3,
     }
     settled = {name: value for name, value in defaults.items() if getattr(args, name) is None}
@@ -246,53 +257,3 @@ def _check_device(args: ServerArgs) -> None:
 def _has_nvidia_gpu() -> bool:
     """Asked of the driver, since importing torch costs the API process a second."""
     return Path("/dev/nvidiactl").exists()
-
-
-class _Several(argparse.Action):
-    """Values of a flag that may also be repeated."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest), *values))
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ServerArgsError(message)
-
-
-def parse_args(
-    argv: Sequence[str], prog: str = "python -m sglang_lang.launch_server"
-) -> ServerArgs:
-    """Command line to arguments.
-
-    Raises:
-        ServerArgsError: an unknown flag, or a value that is not allowed.
-    """
-    parser = _OneLineParser(
-        prog="python -m sglang_lang.launch_server",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    hints = get_type_hints(ServerArgs)
-    for item in fields(ServerArgs):
-        names = [f"--{item.name.replace('_', '-')}", *item.metadata.get("aliases", ())]
-        parser.add_argument(
-            *names,
-            dest=item.name,
-            default=item.default,
-            help=item.metadata["help"],
-            **_argument_type(hints[item.name]),
-        )
-    return ServerArgs(**vars(parser.parse_args(argv)))
-
-
-def _argument_type(hint: Any) -> dict[str, Any]:
-    if hint is bool:
-        return {"action": "store_true"}
-    if get_origin(hint) is tuple:
-        return {"nargs": "+", "action": _Several}
-    kinds = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
-    kind = next(kind for kind in kinds if kind is not type(None))
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
-    return {"type": kind}

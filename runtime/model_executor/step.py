@@ -55,7 +55,8 @@ class StepInput:
     req_pool_indices: Int32Array  # [B]
     seq_lens: Int32Array  # [B]
     extend_lens: Int32Array  # [B]
-    sampled_requests: IntArray  # [R] indices into the B requests
+    sampled_rows: IntArray  # [R] rows of the T whose next token is drawn
+    sampled_requests: IntArray  # [R] their requests, as indices into the B
     scored_rows: IntArray  # [S] rows of the T whose next token is known and wants a logprob
     scored_targets: IntArray  # [S] that next token
     scored_top: int  # how many likeliest tokens to return for scored rows

@@ -1,4 +1,4 @@
-"""What the scheduler tells /metrics about itself."""
+"""What the scheduler tells /metrics and /server_info about itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ from .kv_cache import KVCache
 from .limits import Limits
 from .planner import Planner, Queues
 from .stats import SchedulerStats
+
+Measured = tuple[Queues, KVCache, Planner, GrammarQueue, SchedulerStats, Limits]
+
+
+def snapshot(
+    queues: Queues,
+    kv: KVCache,
+    planner: Planner,
+    grammars: GrammarQueue,
+    stats: SchedulerStats,
+    limits: Limits,
+) -> dict[str, object]:
+    """The numbers behind /server_info."""
+    cache, free = kv.prefix_cache, kv.allocator.available()
+    return {
+        "num_running_reqs": len(queues.running),
+        "num_queue_reqs": len(queues.waiting),
+        "num_grammar_queue_reqs": len(grammars),
+        "max_total_num_tokens": limits.max_total_tokens,
+        "num_used_tokens": limits.max_total_tokens - free - cache.evictable_size,
+        "num_free_slots": free,
+        "num_cached_tokens": cache.total_size,
+        "new_token_ratio": planner.new_token_ratio.value,
+        "num_pinned_tokens": cache.pinned_size,
+        **kv.counters(),
+        **stats.snapshot(),
+    }
 
 
 def measure(

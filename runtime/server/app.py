@@ -11,13 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ..errors import RequestError, SGLangError
-from . import anthropic_messages, cache_admin, metrics, ollama_answers, ollama_models
+from . import (
+    anthropic_messages,
+    cache_admin,
+    metrics,
+    ollama_answers,
+    ollama_models,
+    playground_page,
+)
 from .auth import ApiKeys
 from .context import ServerContext
 from .errors import on_error
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
-from .native import admin, generate, scoring, state, tokens
+from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
 from .openai import batches, chat, completions, embeddings, files, models, responses
 from .openai.batch_runner import BatchRunner
 
@@ -26,8 +33,12 @@ ROUTES = (
     generate,
     state,
     admin,
+    profile,
+    sessions,
     tokens,
+    parsers,
     scoring,
+    encode,
     cache_admin,
     metrics,
     models,
@@ -40,6 +51,7 @@ ROUTES = (
     anthropic_messages,
     ollama_answers,
     ollama_models,
+    playground_page,
 )
 
 

@@ -13,6 +13,7 @@ from ..errors import RequestError
 from ..messages import Pooling
 from ..server_args import ServerArgs
 from ..text.dialect import Dialect
+from ..text.sessions import Sessions
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 from .http_stats import HttpStats
@@ -29,6 +30,8 @@ class ServerContext:
     model_name: str
     http_stats: HttpStats = field(default_factory=HttpStats)
     startup_seconds: float | None = None  # known once it can take requests
+    sessions: Sessions = field(default_factory=Sessions)
+    weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
     responses: ResponseStore = field(default_factory=ResponseStore)

@@ -11,18 +11,19 @@ import time
 import uuid
 from collections.abc import Awaitable
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs
+from ..request_context import HttpRequest, working_for
 from .errors import envelope, error_response
 from .http_stats import HttpStats
 
 logger = logging.getLogger(__name__)
 
 HEADER = "x-request-id"
-ACCEPTABLE = re.compile(rb"[\x21-\x7e]{1,128}")  # another id is replaced, not repeated to logs
+ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")  # another id is replaced, not repeated to logs
 CLIENT_LEFT = 499
 
 
@@ -44,17 +45,14 @@ class HttpObserver:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        token = logs.request_id.set(_request_id(scope))
-        try:
+        request = _http_request(scope)
+        with working_for(request):
             if scope["type"] == "http":
-                await self._observe(scope, receive, send)
+                await self._observe(scope, receive, _Exchange(send, request.id))
             else:
                 await self._app(scope, receive, send)
-        finally:
-            logs.request_id.reset(token)
 
-    async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(send)
+    async def _observe(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         self._stats.active += 1
         begin = time.perf_counter()
         try:
@@ -84,8 +82,9 @@ class HttpObserver:
 class _Exchange:
     """The response on its way out."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
+        self._request_id = request_id
         self.started = False
         self.complete = False
         self.status = 500
@@ -95,16 +94,15 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[HEADER] = logs.request_id.get() or ""
+            MutableHeaders(scope=message)[HEADER] = self._request_id
         elif not message.get("more_body", False):
             self.complete = True
         return self._send(message)
 
 
-def _request_id(scope: Scope) -> str:
-    """The client's id, or a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and ACCEPTABLE.fullmatch(value):
-            return str(value, "ascii")
-    return uuid.uuid4().hex
+def _http_request(scope: Scope) -> HttpRequest:
+    """With the client's id, or a new one."""
+    headers = Headers(scope=scope)
+    given = headers.get(HEADER, "")
+    request_id = given if ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+    return HttpRequest(request_id, headers.get("traceparent"))

@@ -8,8 +8,8 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psutil
 import uvicorn
@@ -22,7 +22,9 @@ from ..server_args import ServerArgs
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
 from .app import create_app
 from .context import ServerContext
+from .request_log import RequestLog
 from .supervisor import SchedulerProcess, Supervisor
+from .tracing import RequestTracer
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +45,30 @@ def serve(
     Raises:
         SGLangError: the scheduler cannot start.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner, _observed(args, context):
         supervisor = Supervisor(args, context.manager, scheduler)
         try:
             runner.run(_start(supervisor))
             runner.run(_listen(args, context, supervisor, listener))
         finally:
             runner.run(supervisor.stop())
+
+
+@contextmanager
+def _observed(args: ServerArgs, context: ServerContext) -> Iterator[None]:
+    """Requests are logged and traced as the arguments say."""
+    observers = context.manager.observers
+    if args.log_requests:
+        observers.append(RequestLog(context.tokenizer, args.log_requests_level))
+    if args.otlp_endpoint is None:
+        yield
+        return
+    tracer = RequestTracer(args.otlp_endpoint, context.model_name)
+    observers.append(tracer)
+    try:
+        yield
+    finally:
+        tracer.close()
 
 
 async def _start(supervisor: Supervisor) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import RequestError
 from ..messages import FinishReason, Logprobs
 
 
@@ -27,6 +29,8 @@ class Generation:
     completion_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
@@ -46,6 +50,10 @@ class Generation:
             "num_retractions": self.num_retractions,
             "e2e_latency": self.e2e_latency,
         }
+        if self.drafted_tokens:
+            meta["spec_drafted_tokens"] = self.drafted_tokens
+            meta["spec_accepted_tokens"] = self.accepted_tokens
+            meta["spec_accept_rate"] = self.accepted_tokens / self.drafted_tokens
         if self.warnings:
             meta["warnings"] = self.warnings
         texts = token_text or {}
@@ -114,3 +122,15 @@ def _rivals(
     rows: list[list[tuple[float, int]]], texts: dict[int, str]
 ) -> list[list[tuple[float, int, str | None]]]:
     return [[(value, token_id, texts.get(token_id)) for value, token_id in row] for row in rows]
+
+
+def raise_aborted(generation: Generation, param_names: Mapping[str, str]) -> None:
+    """An aborted request ends in an exception that says why, in the client's words."""
+    finish = generation.finish
+    assert finish is not None
+    raise RequestError(
+        finish.message or "the request was aborted",
+        param=param_names.get(finish.param, finish.param) if finish.param else None,
+        status=finish.status_code or 500,
+        code="request_aborted" if finish.status_code == 499 else None,
+    )

@@ -6,8 +6,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+from .. import request_context
 from ..errors import RequestError
 from ..messages import GenerateRequest, RequestOutput, RequestTimes
+from ..request_context import HttpRequest
 from .detokenizer import IncrementalDetokenizer
 from .generation import Generation, extend_logprobs
 
@@ -25,6 +27,7 @@ class LiveRequest:
     generation: Generation
     detokenizer: IncrementalDetokenizer
     arrived: float
+    http_request: HttpRequest | None = field(default_factory=request_context.current.get)
     sent: float = field(default_factory=time.perf_counter)  # to the scheduler
     first_token: float | None = None
     last_token: float = 0.0
@@ -58,6 +61,8 @@ class LiveRequest:
             generation.completion_tokens = output.completion_tokens
             generation.cached_tokens = output.cached_tokens
             generation.forced_tokens = output.forced_tokens
+            generation.drafted_tokens = output.drafted_tokens
+            generation.accepted_tokens = output.accepted_tokens
             generation.num_retractions = output.num_retractions
             generation.warnings = output.warnings
             generation.pooled = output.pooled
@@ -65,6 +70,15 @@ class LiveRequest:
         generation.withdrawn = before - generation.kept
         generation.text = self.detokenizer.text
         self.inbox.clear()
+
+    def output_ids(self) -> list[int]:
+        """All output tokens so far, unread ones included."""
+        ids = list(self.generation.output_ids)
+        for output in self.inbox:
+            if output.replaced:
+                del ids[-output.replaced :]
+            ids += output.token_ids
+        return ids
 
     def time_out_after(self, seconds: float) -> None:
         """Fail with status 408 unless it has ended by then."""

@@ -662,7 +662,7 @@ def test_a_backend_that_sees_nothing_says_so_where_it_is_shown_something() -> No
             s += sgl.select("x", ["a", "b"])
 
         kind = shown.kind
-        told = rf"scripted reads text only and cannot be shown a {kind}\n  in program"
+        told = rf"scripted reads text only and cannot be shown this {kind}\n  in program"
         with pytest.raises(sgl.ProgramError, match=told):
             program.run(shown, backend=ScriptedBackend())
 
