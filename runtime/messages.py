@@ -180,6 +180,20 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
     top: list[list[tuple[float, int]]] = []
     chosen: list[list[tuple[float, int]]] = []
 
+    def cut(self, length: int) -> None:
+        """Keep the first ``length`` tokens."""
+        for column in (self.token_ids, self.values, self.top, self.chosen):
+            del column[length:]
+
+    def take(self, length: int) -> Logprobs:
+        """Take the first ``length`` tokens away, and return them."""
+        taken = Logprobs(
+            self.token_ids[:length], self.values[:length], self.top[:length], self.chosen[:length]
+        )
+        for column in (self.token_ids, self.values, self.top, self.chosen):
+            del column[:length]
+        return taken
+
 
 class RequestTimes(msgspec.Struct, frozen=True):
     """Seconds a request spent in the scheduler before its first step."""
@@ -192,8 +206,9 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What one request gained since its last message.
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
-    (retokenised by jump-forward); the text already streamed stays a prefix of the text.
-    Counters are totals so far. ``pooled`` is the vector of a pooling request, float32.
+    (retokenised by jump-forward); the text already streamed stays a prefix of the text, and of a
+    request with logprobs nothing is withdrawn. Counters are totals so far. ``pooled`` is the vector
+    of a pooling request, float32.
     """
 
     rid: str

@@ -193,7 +193,7 @@ class Scheduler:
             for part in batch.parts:
                 if part.start < part.req.prompt_len:
                     self.kv.publish(part.req)
-        self.stats.count_step(batch)
+        self.stats.count_step(batch, self._results.generated_tokens)
         return InFlight(batch, launched)
 
     def _give_masks(self, in_flight: InFlight) -> None:

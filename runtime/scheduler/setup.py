@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
-from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.dispatch import Ops, load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
@@ -225,5 +225,5 @@ def _prefix_cache(
 def _grammar_compiler(
     args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> GrammarCompiler:
-    vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, tokenizer.eos_token_ids)
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
     return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from ..checkpoints.config import ModelConfig
 from ..errors import RequestError
@@ -17,6 +17,7 @@ from ..text.sessions import Sessions
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 from .http_stats import HttpStats
+from .openai.response_store import ResponseStore
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
 
@@ -33,6 +34,7 @@ class ServerContext:
     weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
+    responses: ResponseStore = field(default_factory=ResponseStore)
 
     def __post_init__(self) -> None:
         self.dialect = Dialect.of(self.manager.tokenizer, self.args)
