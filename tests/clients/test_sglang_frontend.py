@@ -109,4 +109,6 @@ def test_select_finds_the_likeliest_choice(client: httpx.Client) -> None:
     alone = generate(
         client, input_ids=ids, sampling_params={"max_new_tokens": 0}, return_logprob=True
     )
-    assert len(alone) == 3
+    unconditional = [one["meta_info"]["input_token_logprobs"] for one in alone]
+    assert [[entry[1] for entry in row] for row in unconditional] == ids
+    assert all(row[0][0] is None for row in unconditional)
