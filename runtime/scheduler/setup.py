@@ -110,6 +110,8 @@ def make_scheduler(
 
     spelled = _spelled_bytes(tokenizer)
     speculation = _speculation(args)
+    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+    grammars.warm_up()
     scheduler = Scheduler(
         port=port,
         runner=runner,
@@ -117,7 +119,7 @@ def make_scheduler(
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        grammars=grammars,
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
