@@ -189,7 +189,7 @@ def test_embeddings_tell_related_texts_from_others(client: httpx.Client) -> None
     assert all(math.isclose(sum(x * x for x in v), 1.0, rel_tol=1e-4) for v in vectors)
 
     def similarity(a: int, b: int) -> float:
-        return sum(x * y for x, y in zip(vectors[a], vectors[b], strict=True))
+        return float(sum(x * y for x, y in zip(vectors[a], vectors[b], strict=True)))
 
     assert similarity(0, 1) > max(similarity(0, 2), similarity(1, 2))
     again = post(client, "/v1/embeddings", {"input": texts[0]})["data"][0]["embedding"]
