@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..sampling_params import SamplingParams
 from ..text.dialect import Turn
@@ -26,14 +26,14 @@ from .anthropic_events import (
 )
 from .bodies import read
 from .context import ServerContext, context_of
-from .errors import route_with
+from .routing import Routes
 from .streaming import StreamForm, json_response, sse_response, while_connected
 
-router = APIRouter(route_class=route_with(anthropic_envelope))
+router = Routes(anthropic_envelope)
 STREAM = StreamForm(lambda error: named_event(anthropic_envelope(error)))
 
 
-@router.post("/v1/messages")
+@router.post("/v1/messages", body=MessagesBody)
 async def messages(request: Request) -> Response:
     body = await read(request, MessagesBody)
     context = context_of(request)
@@ -48,7 +48,7 @@ async def messages(request: Request) -> Response:
     return response
 
 
-@router.post("/v1/messages/count_tokens")
+@router.post("/v1/messages/count_tokens", body=PromptBody)
 async def count_tokens(request: Request) -> Response:
     body = await read(request, PromptBody)
     context = context_of(request)

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import RequestError
-from .errors import envelope, error_response
+from .errors import error_response
 
 OPEN_PATHS = ("/", "/health", "/health_generate", "/ready", "/metrics")
 OPEN_FOLDER = "/playground/"  # plain files, which ask for the key themselves
@@ -68,7 +68,7 @@ class ApiKeys:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await error_response(Request(scope), refusal, envelope)(scope, receive, send)
+            await error_response(Request(scope), refusal)(scope, receive, send)
 
     def _refusal(self, path: str, given: bytes) -> RequestError | None:
         is_admin = self._admin_key is not None and hmac.compare_digest(given, self._admin_key)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from ..checkpoints.config import ModelConfig
 from ..errors import RequestError

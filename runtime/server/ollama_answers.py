@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import RequestError
 from ..sampling_params import SamplingParams
@@ -21,9 +21,10 @@ from ..text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
 from ..text.tokenizer_manager import GenerateInput
 from .bodies import read
 from .context import ServerContext, context_of
-from .errors import message_of, route_with
+from .errors import message_of
 from .ollama_body import PARAM_NAMES, ChatBody, GenerateBody, OllamaBody
 from .openai.chat import chat_logprobs
+from .routing import Routes
 from .streaming import StreamForm, json_response, merge, sse_response, while_connected
 
 _encoder = msgspec.json.Encoder()
@@ -39,7 +40,7 @@ def json_line(data: dict[str, Any]) -> bytes:
     return _encoder.encode(data) + b"\n"
 
 
-router = APIRouter(route_class=route_with(ollama_envelope))
+router = Routes(ollama_envelope)
 STREAM = StreamForm(
     lambda error: json_line(ollama_envelope(error)), media_type="application/x-ndjson"
 )
@@ -57,7 +58,7 @@ def served_model(context: ServerContext, name: str) -> str:
     return name
 
 
-@router.post("/api/chat")
+@router.post("/api/chat", body=ChatBody)
 async def chat(request: Request) -> Response:
     body = await read(request, ChatBody)
     context = context_of(request)
@@ -70,7 +71,7 @@ async def chat(request: Request) -> Response:
     return await _respond(request, OllamaAnswer(context, body, name, prepared, chat_message))
 
 
-@router.post("/api/generate")
+@router.post("/api/generate", body=GenerateBody)
 async def generate(request: Request) -> Response:
     body = await read(request, GenerateBody)
     body.check()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response
 
 from ..errors import RequestError
+from .routing import Routes
 
-router = APIRouter(include_in_schema=False)
+router = Routes()
 FOLDER = Path(__file__).parent / "playground"
 FILES = frozenset(path.name for path in FOLDER.iterdir())
 HEADERS = {

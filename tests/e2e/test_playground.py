@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .server import ServerProcess
+from .server import ServerProcess, running_server
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -24,7 +24,7 @@ SECONDS = 60_000.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with ServerProcess("--api-key", "sesame") as server:
+    with running_server("--api-key", "sesame") as server:
         yield server
 
 

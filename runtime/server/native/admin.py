@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import (
@@ -24,16 +24,17 @@ from ...messages import (
 )
 from ..bodies import read, read_optional
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response
 
-router = APIRouter()
+router = Routes()
 MAX_FLUSH_SECONDS = 600.0
 FLUSH_POLL_SECONDS = 0.05
 WEIGHTS_SECONDS = 3600.0  # for loading weights, and for running requests to finish before
 ALL_MEMORY: list[MemoryTag] = ["weights", "kv_cache"]
 
 
-@router.api_route("/flush_cache", methods=["GET", "POST"])
+@router.api_route("/flush_cache", ["GET", "POST"])
 async def flush_cache(request: Request) -> Response:
     """Forget all cached KV; with ``?timeout=`` wait so many seconds for requests to finish."""
     given = request.query_params.get("timeout", "0")
@@ -61,7 +62,7 @@ class AbortBody(msgspec.Struct):
     abort_all: bool | None = None
 
 
-@router.post("/abort_request")
+@router.post("/abort_request", body=AbortBody)
 async def abort_request(request: Request) -> Response:
     """End the requests whose rid starts so, or all."""
     body = await read(request, AbortBody)
@@ -75,7 +76,7 @@ class PauseBody(msgspec.Struct):
     mode: PauseMode = "abort"
 
 
-@router.post("/pause_generation")
+@router.post("/pause_generation", body=PauseBody)
 async def pause_generation(request: Request) -> Response:
     """Compute nothing more until /continue_generation; new requests wait."""
     body = await read_optional(request, PauseBody)
@@ -109,7 +110,7 @@ class UpdateWeightsBody(msgspec.Struct, kw_only=True):
         )
 
 
-@router.post("/update_weights_from_disk")
+@router.post("/update_weights_from_disk", body=UpdateWeightsBody)
 async def update_weights_from_disk(request: Request) -> Response:
     """Replace the weights by those of a folder; a 400 has changed nothing."""
     body = await read(request, UpdateWeightsBody)
@@ -130,7 +131,7 @@ class MemoryBody(msgspec.Struct):
     tags: list[MemoryTag] | None = None
 
 
-@router.api_route("/release_memory_occupation", methods=["GET", "POST"])
+@router.api_route("/release_memory_occupation", methods=["GET", "POST"], body=MemoryBody)
 async def release_memory(request: Request) -> Response:
     """Give memory back to the system; requests wait until it is resumed."""
     body = await read_optional(request, MemoryBody)
@@ -138,7 +139,7 @@ async def release_memory(request: Request) -> Response:
     return Response(status_code=200)
 
 
-@router.api_route("/resume_memory_occupation", methods=["GET", "POST"])
+@router.api_route("/resume_memory_occupation", methods=["GET", "POST"], body=MemoryBody)
 async def resume_memory(request: Request) -> Response:
     body = await read_optional(request, MemoryBody)
     await _done(request, ResumeMemory(tags=body.tags or ALL_MEMORY), WEIGHTS_SECONDS)

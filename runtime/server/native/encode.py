@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...text.embedding import pool, unit_vector
@@ -14,9 +14,10 @@ from ...text.generation import Generation
 from ...text.prompts import as_inputs
 from ..bodies import namespace, read
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response, while_connected
 
-router = APIRouter()
+router = Routes()
 
 
 class EncodeBody(msgspec.Struct, kw_only=True):
@@ -29,7 +30,7 @@ class EncodeBody(msgspec.Struct, kw_only=True):
     image_data: Any = None
 
 
-@router.api_route("/encode", methods=["POST", "PUT"])
+@router.api_route("/encode", methods=["POST", "PUT"], body=EncodeBody)
 async def encode(request: Request) -> Response:
     """Unit vectors of the prompts, pooled as the model's are."""
     body = await read(request, EncodeBody)

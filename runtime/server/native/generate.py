@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import Logprobs
@@ -18,9 +18,10 @@ from ...text.sessions import SessionParams, Sessions
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager
 from ..bodies import namespace, read
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import event, json_response, merge, sse_response, while_connected
 
-router = APIRouter()
+router = Routes()
 
 
 class GenerateBody(msgspec.Struct):
@@ -85,7 +86,7 @@ _UNSERVED = (
 )
 
 
-@router.api_route("/generate", methods=["POST", "PUT"])
+@router.api_route("/generate", ["POST", "PUT"], body=GenerateBody)
 async def generate(request: Request) -> Response:
     body = await read(request, GenerateBody)
     context = context_of(request)

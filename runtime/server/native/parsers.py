@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
@@ -18,9 +18,10 @@ from ...text.tool_calls.call_format import FORMATS
 from ...text.tool_calls.tools import tool_of, tool_use
 from ..bodies import read
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response
 
-router = APIRouter()
+router = Routes()
 F = TypeVar("F")
 # Names that SGLang's users know for the formats here.
 CALL_ALIASES = {"qwen": "hermes", "qwen25": "hermes", "deepseekv3": "deepseek"}
@@ -42,7 +43,7 @@ class ReasoningBody(msgspec.Struct):
     reasoning_parser: str | None = None
 
 
-@router.post("/parse_function_call")
+@router.post("/parse_function_call", body=FunctionCallBody)
 async def parse_function_call(request: Request) -> Response:
     """The calls in a text, and the text around them."""
     body = await read(request, FunctionCallBody)
@@ -59,7 +60,7 @@ async def parse_function_call(request: Request) -> Response:
     return json_response({"normal_text": answer.content, "calls": calls})
 
 
-@router.post("/separate_reasoning")
+@router.post("/separate_reasoning", body=ReasoningBody)
 async def separate_reasoning(request: Request) -> Response:
     """The reasoning in a text, and the answer behind it."""
     body = await read(request, ReasoningBody)

@@ -6,16 +6,17 @@ import tempfile
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import StartProfile, StopProfile
 from ..bodies import read_optional
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response
 
-router = APIRouter()
+router = Routes()
 MAX_STEPS = 10_000
 STOP_SECONDS = 300.0  # a long trace takes long to write
 
@@ -51,7 +52,7 @@ class ProfileBody(msgspec.Struct):
         )
 
 
-@router.api_route("/start_profile", methods=["GET", "POST"])
+@router.api_route("/start_profile", methods=["GET", "POST"], body=ProfileBody)
 async def start_profile(request: Request) -> Response:
     """Record from now on; answers with the file that the trace will be in."""
     body = await read_optional(request, ProfileBody)

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...text.reranking import Scored, by_embedding, by_judgement
@@ -17,9 +17,10 @@ from ...text.scoring import label_logprobs, score_choices, score_labels
 from ...text.tokenizer_manager import GenerateInput
 from ..bodies import read
 from ..context import ServerContext, context_of
+from ..routing import Routes
 from ..streaming import json_response, while_connected
 
-router = APIRouter()
+router = Routes()
 MAX_ITEMS = 4096
 
 
@@ -30,7 +31,7 @@ class ScoreChoicesBody(msgspec.Struct):
     add_special_tokens: bool = True
 
 
-@router.post("/score_choices")
+@router.post("/score_choices", body=ScoreChoicesBody)
 async def choices(request: Request) -> Response:
     """Token logprobs of each choice as a continuation of the text."""
     body = await read(request, ScoreChoicesBody)
@@ -91,7 +92,7 @@ class ScoreBody(msgspec.Struct, kw_only=True):
         return [share / sum(shares) for share in shares]
 
 
-@router.post("/v1/score")
+@router.post("/v1/score", body=ScoreBody)
 async def score(request: Request) -> Response:
     """How likely each label token comes next after query and item."""
     body = await read(request, ScoreBody)
@@ -127,7 +128,7 @@ class RerankBody(msgspec.Struct, kw_only=True):
             raise RequestError("top_n must be at least 1", param="top_n")
 
 
-@router.api_route("/v1/rerank", methods=["POST", "PUT"])
+@router.api_route("/v1/rerank", methods=["POST", "PUT"], body=RerankBody)
 async def rerank(request: Request) -> Response:
     """Documents by how well they answer the query, the best first."""
     body = await read(request, RerankBody)

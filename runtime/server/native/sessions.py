@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ..bodies import read
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response
 
-router = APIRouter()
+router = Routes()
 
 
 class OpenBody(msgspec.Struct):
@@ -25,7 +26,7 @@ class CloseBody(msgspec.Struct):
     session_id: str
 
 
-@router.api_route("/open_session", methods=["GET", "POST"])
+@router.api_route("/open_session", methods=["GET", "POST"], body=OpenBody)
 async def open_session(request: Request) -> Response:
     """Answers with the session's id, as a JSON string."""
     body = await read(request, OpenBody)
@@ -35,7 +36,7 @@ async def open_session(request: Request) -> Response:
     return json_response(sessions.open(body.capacity_of_str_len, body.session_id, body.timeout))
 
 
-@router.api_route("/close_session", methods=["GET", "POST"])
+@router.api_route("/close_session", methods=["GET", "POST"], body=CloseBody)
 async def close_session(request: Request) -> Response:
     body = await read(request, CloseBody)
     context_of(request).sessions.close(body.session_id)

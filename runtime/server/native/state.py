@@ -6,17 +6,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import SchedulerMetrics
 from ...sampling_params import SamplingParams
 from ...text.tokenizer_manager import GenerateInput
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response
 
-router = APIRouter()
+router = Routes()
 
 
 @router.get("/health")

@@ -13,7 +13,7 @@ import msgspec
 from ...errors import CapacityError, EngineDeadError, RequestError
 from ..bodies import decode
 from ..context import ServerContext
-from ..errors import envelope, status_of
+from ..errors import openai_envelope, status_of
 from .chat import ChatCompletion
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
@@ -103,7 +103,7 @@ async def answer_line(context: ServerContext, text: bytes) -> tuple[bool, dict[s
     except (CapacityError, EngineDeadError):
         raise
     except Exception as error:
-        status, body = status_of(error), envelope(error)
+        status, body = status_of(error), openai_envelope(error)
         if status == 500:
             logger.exception("a line of a batch failed")
     response = {"status_code": status, "request_id": f"req_{uuid.uuid4().hex}", "body": body}

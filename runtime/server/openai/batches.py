@@ -6,18 +6,19 @@ import time
 import uuid
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ..bodies import read
+from ..routing import Routes
 from ..streaming import json_response
 from .batch_lines import ENDPOINTS
 from .batch_runner import BatchRunner
 from .job_database import Batch
 from .listing import page
 
-router = APIRouter()
+router = Routes()
 WINDOW_SECONDS = 24 * 3600
 
 
@@ -42,7 +43,7 @@ def runner_of(request: Request) -> BatchRunner:
     return runner
 
 
-@router.post("/v1/batches")
+@router.post("/v1/batches", body=BatchBody)
 async def create_batch(request: Request) -> Response:
     body = await read(request, BatchBody)
     body.check()

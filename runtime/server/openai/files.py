@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, Response
 from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 
 from ...errors import RequestError
+from ..routing import Routes
 from ..streaming import json_response
 from .batch_runner import BatchRunner
 from .job_database import JobDatabase
 from .listing import page
 
-router = APIRouter()
+router = Routes()
 PURPOSES = ("batch",)
 
 

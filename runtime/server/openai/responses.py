@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...text.dialect import Turn
@@ -18,7 +18,8 @@ from ...text.pieces import Reasoning
 from ...text.tokenizer_manager import GenerateInput
 from ..answers import reasoning_tokens, stream_answers
 from ..context import ServerContext, context_of
-from ..errors import envelope
+from ..errors import openai_envelope
+from ..routing import Routes
 from ..streaming import StreamForm, json_response, sse_response, while_connected
 from .chat import chat_logprobs
 from .response_body import ResponseBody
@@ -27,7 +28,7 @@ from .response_items import input_items
 from .response_store import StoredResponse
 from .sampling_body import read_sampling
 
-router = APIRouter()
+router = Routes()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,13 +37,13 @@ def named_event(event: dict[str, Any]) -> bytes:
 
 
 def _error_event(error: Exception) -> bytes:
-    return named_event({"type": "error", **envelope(error)["error"]})
+    return named_event({"type": "error", **openai_envelope(error)["error"]})
 
 
 STREAM = StreamForm(_error_event, ending=b"")
 
 
-@router.post("/v1/responses")
+@router.post("/v1/responses", body=ResponseBody)
 async def create_response(request: Request) -> Response:
     body = await read_sampling(request, ResponseBody)
     context = context_of(request)
@@ -244,5 +245,5 @@ class ResponseRun:
 
 def _told(error: Exception) -> dict[str, Any]:
     """An error inside a response."""
-    shown = envelope(error)["error"]
+    shown = openai_envelope(error)["error"]
     return {"code": shown["code"] or shown["type"], "message": shown["message"]}
