@@ -104,6 +104,17 @@ def test_a_named_function_is_called_and_its_arguments_stream(client: httpx.Clien
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_an_answer_is_a_call_or_keeps_its_schema(client: httpx.Client, seed: int) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": TIME}}
+    body = ASK | {"response_format": wanted, "seed": seed, "parallel_tool_calls": False}
+    [choice] = post(client, "/v1/chat/completions", body)["choices"]
+    if choice["finish_reason"] == "tool_calls":
+        check(choice["message"]["tool_calls"])
+    else:
+        jsonschema.validate(json.loads(choice["message"]["content"]), TIME)
+
+
 def test_a_conversation_with_tool_results_goes_on(client: httpx.Client) -> None:
     call = {"name": "get_weather", "arguments": '{"city": "Rome", "unit": "C"}'}
     messages = [
