@@ -46,7 +46,7 @@ async def openapi(request: Request) -> Response:
 def document(operations: Sequence[Operation], with_keys: bool) -> dict[str, Any]:
     """OpenAPI 3.1 of the routes; ``with_keys`` if some of them need an API key."""
     bodies = sorted({op.body for op in operations if op.body}, key=lambda body: body.__name__)
-    schemas, components = msgspec.json.schema_components(bodies, COMPONENT)
+    schemas, components = msgspec.json.schema_components(bodies, ref_template=COMPONENT)
     by_body = dict(zip(bodies, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
