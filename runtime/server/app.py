@@ -13,14 +13,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import RequestError
-from . import anthropic_messages, cache_admin, metrics, ollama_answers, ollama_models, openapi
+from . import (
+    anthropic_messages,
+    cache_admin,
+    metrics,
+    ollama_answers,
+    ollama_models,
+    openapi,
+    playground_page,
+)
 from .auth import ApiKeys
 from .context import ServerContext
 from .errors import error_response
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
-from .native import admin, generate, scoring, state, tokens
-from .openai import chat, completions, embeddings, models
+from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
+from .openai import batches, chat, completions, embeddings, files, models, responses
+from .openai.batch_runner import BatchRunner
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 ROUTES = (  # paths are tried in this order: what is asked most comes first
@@ -36,9 +45,17 @@ ROUTES = (  # paths are tried in this order: what is asked most comes first
     scoring,
     models,
     ollama_models,
+    responses,
+    files,
+    batches,
     admin,
+    profile,
+    sessions,
+    parsers,
+    encode,
     cache_admin,
     openapi,
+    playground_page,
 )
 
 
@@ -49,14 +66,15 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Star
         context: what the routes share.
         lifespan: runs what must run beside the routes.
     """
+    runner = BatchRunner(context)
     operations = [operation for module in ROUTES for operation in module.router.operations]
     app = Starlette(
         routes=[operation.route() for operation in operations],
         middleware=_layers(context),
         exception_handlers={HTTPException: _on_http_exception},
-        lifespan=lifespan or _nothing_beside,
+        lifespan=_with_batches(runner, lifespan or _nothing_beside),
     )
-    app.state.context = context
+    app.state.context, app.state.batches = context, runner
     app.state.operations = operations
     return app
 
@@ -80,6 +98,21 @@ def _layers(context: ServerContext) -> list[Middleware]:
     clients = ClientLimits(args.rate_limit, args.max_concurrent_requests)
     layers.append(Middleware(RequestLimits, max_body_size=args.max_body_size, clients=clients))
     return layers
+
+
+def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
+    """Batches that an earlier server left unfinished go on once this one is ready."""
+
+    @asynccontextmanager
+    async def both(app: Starlette) -> AsyncIterator[None]:
+        async with lifespan(app):
+            await runner.resume()
+            try:
+                yield
+            finally:
+                await runner.close()
+
+    return both
 
 
 @asynccontextmanager

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import RequestError
 from .errors import error_response
 
-OPEN_PATHS = ("/health", "/health_generate", "/ready", "/metrics")
+OPEN_PATHS = ("/", "/health", "/health_generate", "/ready", "/metrics")
+OPEN_FOLDER = "/playground/"  # plain files, which ask for the key themselves
 
 # What changes the server, or ends other people's requests. With an admin key only it may.
 ADMIN_PATHS = frozenset(
@@ -55,7 +56,7 @@ class ApiKeys:
         self._admin_key = None if admin_key is None else admin_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         given = _given_key(HTTPConnection(scope))
@@ -80,6 +81,10 @@ class ApiKeys:
         elif is_client or not self._keys:
             return None
         return RequestError("the API key is missing or wrong", status=401, code="invalid_api_key")
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 def _given_key(connection: HTTPConnection) -> bytes:

@@ -24,6 +24,11 @@ async def read(request: Request, kind: type[S]) -> S:
     return decode(await request.body(), kind)
 
 
+async def read_optional(request: Request, kind: type[S]) -> S:
+    """``read``, but no body at all is an empty one."""
+    return decode(await request.body() or b"{}", kind)
+
+
 def decode(data: bytes, kind: type[S]) -> S:
     """JSON text to a struct; RequestError names the field that is wrong."""
     try:

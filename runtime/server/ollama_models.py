@@ -61,10 +61,14 @@ async def show(request: Request) -> Response:
             "template": context.tokenizer.chat_template or "",
             "details": _details(context),
             "model_info": _model_info(context),
-            "capabilities": ["completion"],
+            "capabilities": ["completion", "tools", *_thinking(context)],
             "modified_at": _since(context),
         }
     )
+
+
+def _thinking(context: ServerContext) -> list[str]:
+    return ["thinking"] if context.dialect.reasoning is not None else []
 
 
 def _card(context: ServerContext) -> dict[str, Any]:
