@@ -11,13 +11,20 @@ from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow
 from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
 from .grammar import NetworkGrammar
-from .json_options import JsonOptions
+from .json_options import JsonOptions, JsonWhitespace
 from .json_schema.network import JsonNetwork
+from .json_schema.string_language import STRING, of_length
 from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
+from .regex_language import regex_language
+from .regex_tree import Node, concat, literal
 from .tool_calls import ToolCalls, ToolCallsNetwork
 from .vocabulary import Vocabulary
+
+FAR = 1_000  # more characters than a token has
+USUAL_PATTERNS = (".*", r"(.|\n)*", rf".{{{FAR},}}")
+STYLES: tuple[JsonWhitespace, ...] = ("spaced", "compact")
 
 
 class NativeBackend(GrammarBackend):
@@ -64,7 +71,21 @@ class NativeBackend(GrammarBackend):
 def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
     """The vocabulary on the C++ side, or None where it cannot be compiled."""
     try:
-        return NativeVocabulary(vocabulary)
+        native = NativeVocabulary(vocabulary)
     except (NoCompilerError, BuildError) as error:
         warn_of_slow_path(error)
         return None
+    for language, beginning in _usual_languages():
+        native.shared_languages().prepare(language, beginning)
+    return native
+
+
+def _usual_languages() -> list[tuple[Node, bytes]]:
+    """What most grammars hold and takes long to mask, and a text after which a mask is asked."""
+    separators = [JsonOptions().with_whitespace(style).key_separator for style in STYLES]
+    return [
+        (STRING, b'"'),
+        (of_length(FAR, None), b'"'),
+        *((concat(STRING, literal(separator)), b'"') for separator in separators),
+        *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
+    ]

@@ -39,6 +39,7 @@ class ResultProcessor:
         self._jump_forward = jump_forward
         self._stream_interval = stream_interval
         self._speculation = speculation
+        self.generated_tokens = 0  # forced ones included
 
     # ------------------------------------------------------------------ tokens
 
@@ -87,6 +88,7 @@ class ResultProcessor:
 
     def _append(self, req: Req, token_id: int) -> None:
         req.tokens.append(token_id)
+        self.generated_tokens += 1
         params = req.params
         output_len = len(req.tokens) - req.prompt_len
         if token_id in self._eos or token_id in params.stop_token_ids:

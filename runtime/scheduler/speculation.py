@@ -103,17 +103,6 @@ def propose(tokens: npt.NDArray[np.int32], most: int, min_match: int) -> list[in
     return drafted
 
 
-def fill_masks(part: Part, bitmask: npt.NDArray[np.int32], row: int) -> None:
-    """Write the grammar's mask of each row that a part samples, from ``bitmask[row]`` on."""
-    matcher = part.req.matcher
-    assert matcher is not None
-    matcher.fill_next_token_bitmask(bitmask, row)
-    for next_row, token_id in enumerate(part.draft, row + 1):
-        matcher.accept_token(token_id)
-        matcher.fill_next_token_bitmask(bitmask, next_row)
-    matcher.rollback(len(part.draft))
-
-
 def _admitted(req: Req, draft: list[int]) -> list[int]:
     """The beginning of a draft that the request's grammar admits, and that does not end it."""
     matcher = req.matcher

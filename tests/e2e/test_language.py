@@ -300,6 +300,30 @@ def test_a_chat_is_the_prompt_of_chat_completions(url: str, turns: list[tuple[st
     backend.shutdown()
 
 
+@pytest.mark.parametrize("turns", CONVERSATIONS)
+def test_a_turn_that_is_begun_goes_on_as_in_chat_completions(
+    url: str, turns: list[tuple[str, str]]
+) -> None:
+    """Text ahead of ``gen`` in the assistant's turn: its final message, to be continued."""
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        for role, content in turns:
+            getattr(s, role)(content)
+        s += sgl.assistant("Well, " + sgl.gen("x", max_tokens=4))
+
+    backend = sgl.RuntimeEndpoint(url)
+    state = program.run(backend=backend, temperature=0)
+    backend.shutdown()
+    messages = [{"role": role, "content": content} for role, content in turns]
+    begun = [*messages, {"role": "assistant", "content": "Well, "}]
+    request = {"model": "default", "messages": begun, "temperature": 0, "max_tokens": 4}
+    request |= {"continue_final_message": True, "add_generation_prompt": False}
+    answer = httpx.post(f"{url}/v1/chat/completions", json=request).json()
+    assert state["x"] == answer["choices"][0]["message"]["content"]
+    assert state.get_meta_info("x")["prompt_tokens"] == answer["usage"]["prompt_tokens"]
+
+
 def shown(backend: BaseBackend, messages: list[dict[str, str]]) -> str:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:

@@ -255,6 +255,10 @@ class ToyScheduler:
 
     def step(self) -> None:
         self.scheduler.step()
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Tell the requests' clients what the scheduler has sent."""
         for message in self.port.sent:
             if isinstance(message, BatchOutput):
                 for output in message.outputs:

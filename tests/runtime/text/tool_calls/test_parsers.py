@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sglang_lang.runtime.text.answer import Answer
-from sglang_lang.runtime.text.pieces import PieceParser
+from sglang_lang.runtime.text.pieces import CallArguments, PieceParser
 from sglang_lang.runtime.text.tool_calls.call_format import FORMATS
 from sglang_lang.runtime.text.tool_calls.framed_calls import FramedCallParser
 from sglang_lang.runtime.text.tool_calls.pythonic_calls import PythonicCallParser
@@ -150,7 +150,7 @@ def test_arguments_come_as_they_are_written(name: str) -> None:
     deltas: list[list[str]] = []
     for char in texts[name]:
         pieces = reader.feed(char)
-        deltas.append([p.text for p in pieces if hasattr(p, "call") and hasattr(p, "text")])
+        deltas.append([piece.text for piece in pieces if isinstance(piece, CallArguments)])
     assert sum(1 for d in deltas if d) > 2
     assert max(len(text) for d in deltas for text in d) < 40
 
