@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.vocabularies import Tokens
-from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler, GrammarKind
+from sglang_lang.constrained.backend import CompiledGrammar
+from sglang_lang.constrained.batch import fill_batch
+from sglang_lang.constrained.compiler import GrammarCompiler, GrammarKind
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.vocabulary import Vocabulary
@@ -105,7 +107,7 @@ class Ours:
         return OurGrammar(self._compiler.compile(kind, value))
 
     def fill_batch(self, matchers: Sequence[OurMatcher], bitmask: Bitmask) -> None:
-        one_by_one(matchers, bitmask)
+        fill_batch([matcher.matcher for matcher in matchers], bitmask)
 
 
 class TokenTable:

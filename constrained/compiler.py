@@ -1,4 +1,4 @@
-"""Grammars compiled once: chooses the backend, bounds the input, keeps a byte-bounded cache.
+"""Constraints compiled once: reads and bounds the input, asks the backends in turn, caches.
 
 Safe to call from a pool of threads; the scheduler's loop never compiles.
 """
@@ -6,40 +6,37 @@ Safe to call from a pool of threads; the scheduler's loop never compiles.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any, Literal
 
-from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow_path
-
+from .backend import CompiledGrammar, GrammarBackend, JsonSchema
 from .errors import GrammarError, UnsupportedGrammarError
-from .grammar import NetworkGrammar
-from .json_options import JsonOptions
-from .json_schema.network import JsonNetwork
+from .grammar_cache import GrammarCache
+from .json_options import JsonOptions, JsonWhitespace
 from .json_text import parse_json
 from .llguidance_backend import LLGuidanceBackend
-from .matcher import GrammarMatcher
-from .native_machine import NativeVocabulary
-from .network import Network
-from .regex_grammar import choices_network, regex_network
+from .native_backend import NativeBackend
+from .outlines_backend import OutlinesBackend
+from .reasoning import ReasoningEnd
+from .relaxation import relax, with_warnings
 from .structural_tag import parse_structural_tag
+from .tool_calls import ToolCalls, parse_tool_calls
 from .vocabulary import Vocabulary
 
-GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices"]
-GrammarBackend = Literal["native", "llguidance"]
+GrammarKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices", "tool_calls"]
+BackendName = Literal["native", "llguidance", "outlines"]
+BACKENDS: dict[BackendName, tuple[type[GrammarBackend], ...]] = {
+    "native": (NativeBackend, LLGuidanceBackend),
+    "llguidance": (LLGuidanceBackend,),
+    "outlines": (OutlinesBackend, LLGuidanceBackend),
+}
+MAX_REASONING_ENDS = 16
 
-
-class CompiledGrammar(Protocol):
-    """A grammar compiled for one vocabulary, shared by every request that asks for it."""
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes it holds now; a lazy automaton grows with use."""
-
-    def matcher(self) -> GrammarMatcher:
-        """A fresh matcher at the start of the grammar."""
+Attempt = Callable[[GrammarBackend], CompiledGrammar]
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,117 +50,183 @@ class GrammarLimits:
     max_choices: int = 10_000
 
 
+@dataclass(slots=True, frozen=True)
+class JsonSettings:
+    """How one request wants its JSON: its spelling, and whether all of its schema must hold."""
+
+    options: JsonOptions
+    strict: bool
+
+
 class GrammarCompiler:
     """Compiles constraints for one vocabulary.
 
     Args:
         vocabulary: the tokens the masks speak of.
-        backend: ``native``, or ``llguidance`` for everything. Native hands on to llguidance what
-            it does not do itself (EBNF, structural tags, schema keywords it cannot enforce).
+        backend: the one asked first. What it cannot enforce goes to llguidance.
         json_options: the spelling of generated JSON.
         cache_bytes: compiled grammars are dropped, least recently used first, beyond this.
         limits: on the size of what is compiled.
+        spelled: the bytes each token adds to the text, special ones as they are spelled; the end
+            of a reasoning is looked for in them. Without it special tokens are no text.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        backend: GrammarBackend = "native",
+        backend: BackendName = "native",
         *,
         json_options: JsonOptions | None = None,
         cache_bytes: int = 256 << 20,
         limits: GrammarLimits | None = None,
+        spelled: Sequence[bytes] | None = None,
     ) -> None:
         self._vocabulary = vocabulary
-        self._native = backend == "native"
+        self._chain = BACKENDS[backend]
+        self._backends: dict[type[GrammarBackend], GrammarBackend] = {}
+        self._lock = threading.Lock()
+        self._backend(self._chain[0])  # a missing package shows now
         self._json_options = json_options or JsonOptions()
         self._limits = limits or GrammarLimits()
         self._cache = GrammarCache(cache_bytes)
-        self._llguidance: LLGuidanceBackend | None = None
-        self._native_vocabulary: NativeVocabulary | None = None
-        self._native_tried = False
-        self._backend_lock = threading.Lock()
+        self.on_compiled: Callable[[float], None] | None = None  # told the seconds, one at a time
+        self._timing_lock = threading.Lock()
+        text = spelled or [token or b"" for token in vocabulary.token_bytes]
+        self._reasoning_end = lru_cache(MAX_REASONING_ENDS)(
+            partial(ReasoningEnd, vocabulary=vocabulary, spelled=text)
+        )
 
-    def compile(self, kind: GrammarKind, value: str | Sequence[str]) -> CompiledGrammar:
+    def compile(
+        self,
+        kind: GrammarKind,
+        value: str | Sequence[str],
+        *,
+        strict: bool = True,
+        whitespace: JsonWhitespace | None = None,
+    ) -> CompiledGrammar:
         """Compiles, or takes from the cache, one constraint.
 
         Args:
             kind: what ``value`` is written in.
-            value: the pattern, the JSON text of the schema or the structural tag, the grammar,
-                or (``choices``) the strings to choose from.
+            value: the pattern, the JSON text of the schema, the structural tag or the tool calls,
+                the grammar, or (``choices``) the strings to choose from.
+            strict: refuse schema keywords that cannot be enforced; otherwise they are left out,
+                and the grammar's ``warnings`` name them.
+            whitespace: style of JSON, instead of the compiler's own.
 
         Raises:
             GrammarError: the value is wrong, too large, or nothing here can enforce it.
         """
-        compile_kind: dict[str, Callable[[Any], CompiledGrammar]] = {
+        compile_kind: dict[str, Callable[[Any, JsonSettings], CompiledGrammar]] = {
             "regex": self._compile_regex,
             "json_schema": self._compile_json_schema,
             "ebnf": self._compile_ebnf,
             "structural_tag": self._compile_structural_tag,
             "choices": self._compile_choices,
+            "tool_calls": self._compile_tool_calls,
         }
         if kind not in compile_kind:
             raise GrammarError(f"grammar kind {kind!r} is not one of {', '.join(compile_kind)}")
         key_value = value if isinstance(value, str) else tuple(value)
         _check_characters(kind, key_value)
-        return self._cache.get((kind, key_value), lambda: compile_kind[kind](key_value))
+        settings = JsonSettings(self._json_options.with_whitespace(whitespace), strict)
+        return self._cache.get(
+            (kind, key_value, settings),
+            lambda: self._timed(lambda: compile_kind[kind](key_value, settings)),
+        )
 
-    def _compile_regex(self, pattern: str) -> CompiledGrammar:
+    def _timed(self, compiled: Callable[[], CompiledGrammar]) -> CompiledGrammar:
+        begin = time.perf_counter()
+        grammar = compiled()
+        if self.on_compiled is not None:
+            with self._timing_lock:
+                self.on_compiled(time.perf_counter() - begin)
+        return grammar
+
+    def reasoning_end(self, end: str) -> ReasoningEnd:
+        """What follows free text up to ``end``; see ``ReasoningMatcher``."""
+        return self._reasoning_end(end)
+
+    def _compile_regex(self, pattern: str, _: JsonSettings) -> CompiledGrammar:
         self._check_len("regex", pattern, self._limits.max_pattern_len)
-        if self._native:
-            return self._grammar(regex_network(pattern))
-        return self._llguidance_backend().compile_regex(pattern)
+        return self._first_to("regex", lambda backend: backend.compile_regex(pattern))
 
-    def _compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
+    def _compile_choices(self, choices: Sequence[str], _: JsonSettings) -> CompiledGrammar:
         if not 0 < len(choices) <= self._limits.max_choices:
             raise GrammarError(
                 f"choices takes 1 to {self._limits.max_choices} strings, got {len(choices)}"
             )
         self._check_len("choices", "".join(choices), self._limits.max_grammar_len)
-        if self._native:
-            return self._grammar(choices_network(choices))
-        return self._llguidance_backend().compile_choices(choices)
+        return self._first_to("choices", lambda backend: backend.compile_choices(choices))
 
-    def _compile_json_schema(self, text: str) -> CompiledGrammar:
-        schema = self._parse_json("json_schema", text)
-        if not isinstance(schema, dict | bool):
+    def _compile_ebnf(self, grammar: str, _: JsonSettings) -> CompiledGrammar:
+        self._check_len("ebnf", grammar, self._limits.max_grammar_len)
+        return self._first_to("ebnf", lambda backend: backend.compile_ebnf(grammar))
+
+    def _compile_structural_tag(self, text: str, settings: JsonSettings) -> CompiledGrammar:
+        tag = parse_structural_tag(self._parse_json("structural_tag", text))
+        return self._first_to(
+            "structural_tag", lambda backend: backend.compile_structural_tag(tag, settings.options)
+        )
+
+    def _compile_json_schema(self, text: str, settings: JsonSettings) -> CompiledGrammar:
+        value = self._parse_json("json_schema", text)
+        if not isinstance(value, dict | bool):
             raise GrammarError("json_schema must be a JSON object or a boolean")
-        if not self._native:
-            return self._llguidance_backend().compile_json_schema(text, self._json_options)
-        try:
-            return self._grammar(JsonNetwork(schema, self._json_options))
-        except UnsupportedGrammarError as refusal:
-            return self._second_try(text, refusal)
-        except RecursionError as error:
-            raise GrammarError("json_schema is nested too deeply") from error
+        if settings.strict:
+            return self._schema_grammar(JsonSchema(value, text), settings.options)
+        grammar, warnings = relax(
+            value, lambda less: self._schema_grammar(JsonSchema.of(less), settings.options)
+        )
+        return with_warnings(grammar, warnings)
 
-    def _second_try(self, schema: str, refusal: UnsupportedGrammarError) -> CompiledGrammar:
-        """llguidance may enforce what native does not; if not, native's reason is the clearer."""
+    def _compile_tool_calls(self, text: str, settings: JsonSettings) -> CompiledGrammar:
+        calls = parse_tool_calls(self._parse_json("tool_calls", text))
+        warnings: list[str] = []
+        if not settings.strict:
+            calls, warnings = self._relaxed_calls(calls, settings.options)
+        grammar = self._first_to(
+            "tool_calls", lambda backend: backend.compile_tool_calls(calls, settings.options)
+        )
+        return with_warnings(grammar, warnings)
+
+    def _relaxed_calls(self, calls: ToolCalls, options: JsonOptions) -> tuple[ToolCalls, list[str]]:
+        def checked(schema: Any) -> Any:
+            self._schema_grammar(JsonSchema.of(schema), options)
+            return {"type": "object"} if schema is True else schema
+
+        relaxed = [relax(schema, checked) for schema in calls.schemas]
+        warnings = [
+            f"calls/{index}: {warning}"
+            for index, (_, of_schema) in enumerate(relaxed)
+            for warning in of_schema
+        ]
+        return replace(calls, schemas=tuple(schema for schema, _ in relaxed)), warnings
+
+    def _schema_grammar(self, schema: JsonSchema, options: JsonOptions) -> CompiledGrammar:
+        return self._first_to(
+            "json_schema", lambda backend: backend.compile_json_schema(schema, options)
+        )
+
+    def _first_to(self, kind: GrammarKind, attempt: Attempt) -> CompiledGrammar:
+        """The grammar of the first backend that can enforce it.
+
+        If none can, the reasons of the first one that does the kind are the clearest.
+        """
+        first, *others = [backend for backend in self._chain if kind in backend.kinds]
         try:
-            return self._llguidance_backend().compile_json_schema(schema, self._json_options)
-        except GrammarError:
+            return attempt(self._backend(first))
+        except UnsupportedGrammarError as refusal:
+            for other in others:
+                with suppress(GrammarError):
+                    return attempt(self._backend(other))
             raise refusal from None
 
-    def _compile_ebnf(self, grammar: str) -> CompiledGrammar:
-        self._check_len("ebnf", grammar, self._limits.max_grammar_len)
-        return self._llguidance_backend().compile_ebnf(grammar)
-
-    def _compile_structural_tag(self, text: str) -> CompiledGrammar:
-        tag = parse_structural_tag(self._parse_json("structural_tag", text))
-        return self._llguidance_backend().compile_structural_tag(tag, self._json_options)
-
-    def _grammar(self, network: Network) -> NetworkGrammar:
-        with self._backend_lock:
-            if not self._native_tried:
-                self._native_tried = True
-                self._native_vocabulary = _native_vocabulary(self._vocabulary)
-        return NetworkGrammar(network, self._vocabulary, self._native_vocabulary)
-
-    def _llguidance_backend(self) -> LLGuidanceBackend:
-        with self._backend_lock:
-            if self._llguidance is None:
-                self._llguidance = LLGuidanceBackend(self._vocabulary)
-            return self._llguidance
+    def _backend(self, kind: type[GrammarBackend]) -> GrammarBackend:
+        with self._lock:
+            if kind not in self._backends:
+                self._backends[kind] = kind(self._vocabulary)
+            return self._backends[kind]
 
     def _parse_json(self, name: str, text: str) -> Any:
         return parse_json(
@@ -174,68 +237,6 @@ class GrammarCompiler:
     def _check_len(name: str, text: str, limit: int) -> None:
         if len(text) > limit:
             raise GrammarError(f"{name} has {len(text)} characters, the limit is {limit}")
-
-
-class GrammarCache:
-    """Least recently used grammars within a number of bytes; equal requests compile once.
-
-    A compilation in progress is a future that later callers wait for; its failure is raised in
-    each of them and is not kept.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[object, Future[CompiledGrammar]] = OrderedDict()
-
-    def get(self, key: object, build: Callable[[], CompiledGrammar]) -> CompiledGrammar:
-        """The grammar of ``key``, built by this caller if no one has."""
-        with self._lock:
-            future = self._entries.get(key)
-            mine = future is None
-            if future is None:
-                future = self._entries[key] = Future()
-            self._entries.move_to_end(key)
-        if mine:
-            self._build(key, future, build)
-        return future.result()
-
-    def _build(
-        self, key: object, future: Future[CompiledGrammar], build: Callable[[], CompiledGrammar]
-    ) -> None:
-        try:
-            grammar = build()
-        except BaseException as error:
-            with self._lock:
-                del self._entries[key]
-            future.set_exception(error)
-            return
-        future.set_result(grammar)
-        with self._lock:
-            self._evict(key)
-
-    def _evict(self, newest: object) -> None:
-        """Drops finished grammars, oldest first, while all together exceed the limit."""
-        sizes = {
-            key: future.result().memory_bytes
-            for key, future in self._entries.items()
-            if future.done()
-        }
-        total = sum(sizes.values())
-        for key, size in sizes.items():
-            if total <= self._max_bytes or key == newest:
-                return
-            del self._entries[key]
-            total -= size
-
-
-def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
-    """The vocabulary on the C++ side, or None where it cannot be compiled."""
-    try:
-        return NativeVocabulary(vocabulary)
-    except (NoCompilerError, BuildError) as error:
-        warn_of_slow_path(error)
-        return None
 
 
 def _check_characters(kind: str, value: str | Sequence[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+JsonWhitespace = Literal["spaced", "compact"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,3 +28,10 @@ class JsonOptions:
     any_order: bool = False
     integer_fraction: bool = False
     assert_formats: bool = True
+
+    def with_whitespace(self, style: JsonWhitespace | None) -> JsonOptions:
+        """The same in another style; None changes nothing."""
+        if style is None:
+            return self
+        space = " " if style == "spaced" else ""
+        return replace(self, item_separator="," + space, key_separator=":" + space)

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from llguidance.gbnf_to_lark import any_to_lark
 
+from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
 from .json_options import JsonOptions
 from .matcher import whole_characters
 from .structural_tag import StructuralTag
+from .tool_calls import ToolCalls
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class LLGuidanceGrammar:
         vocabulary: the tokens the masks speak of.
         source_len: characters of llguidance's own form of the grammar, for the size estimate.
     """
+
+    warnings = ()
 
     def __init__(
         self, prototype: llguidance.LLMatcher, vocabulary: Vocabulary, source_len: int
@@ -61,6 +65,10 @@ class LLGuidanceMatcher:
         self._withheld = b""
         self._withheld_before: list[bytes] = []  # per accepted token, for rollback
         self._ended = False
+
+    @property
+    def num_constrained(self) -> int:
+        return len(self._withheld_before)
 
     def accept_token(self, token_id: int) -> bool:
         """Advances by one token; False, and no change, where the grammar forbids it."""
@@ -141,12 +149,14 @@ class LLGuidanceMatcher:
         self._withheld = withheld
 
 
-class LLGuidanceBackend:
+class LLGuidanceBackend(GrammarBackend):
     """Compiles grammars with llguidance for one vocabulary.
 
     Args:
         vocabulary: the tokens; llguidance's own trie over them is built once, here.
     """
+
+    kinds = frozenset(("regex", "choices", "json_schema", "ebnf", "structural_tag", "tool_calls"))
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -173,10 +183,10 @@ class LLGuidanceBackend:
             raise GrammarError(f"ebnf: {error}") from error
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "ebnf")
 
-    def compile_json_schema(self, schema: str, options: JsonOptions) -> LLGuidanceGrammar:
-        """Compiles a JSON Schema given as JSON text; what llguidance lacks is refused."""
+    def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> LLGuidanceGrammar:
+        """Compiles a JSON Schema; what llguidance lacks is refused."""
         overrides = _json_options(options)
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema.text, overrides=overrides)
         return self._compile(grammar, "json_schema")
 
     def compile_structural_tag(self, tag: StructuralTag, options: JsonOptions) -> LLGuidanceGrammar:
@@ -193,6 +203,26 @@ class LLGuidanceBackend:
         ]
         lark = llguidance.StructTag.to_grammar(tags, assume_special=False, text_regex=ANY_TEXT)
         return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "structural_tag")
+
+    def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
+        """Compiles framed calls; see tool_calls.py."""
+        overrides = _json_options(options)
+        schemas = [
+            "%json " + JsonSchema.of({**call, "x-guidance": overrides}).text
+            for call in calls.schemas
+        ]
+        begin, end, separator = _quoted(calls.begin), _quoted(calls.end), _quoted(calls.separator)
+        most = "" if calls.max_calls is None else calls.max_calls - 1
+        listed = "call" if most == 0 else f"call more{{{max(calls.min_calls - 1, 0)},{most}}}"
+        if calls.min_calls == 0:
+            listed = f"({listed})?"
+        rules = (
+            f"start: {_quoted(calls.opening)} {listed} {_quoted(calls.closing)}",
+            f"call: {begin} ({' | '.join(schemas)}) {end}",
+            f"more: {separator} call",
+        )
+        lark = "\n".join(rules)
+        return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "tool_calls")
 
     def _compile(self, grammar: str, kind: str) -> LLGuidanceGrammar:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
@@ -224,6 +254,11 @@ class _TokenTable:
 
     def __call__(self, text: bytes) -> list[int]:
         return [self._ids[text[i : i + 1]] for i in range(len(text))]
+
+
+def _quoted(text: str) -> str:
+    """Lark's spelling of a literal."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _json_options(options: JsonOptions) -> JsonCompileOptions:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .derivatives import is_empty
 from .errors import UnsupportedGrammarError
+from .languages import is_empty
 from .regex_characters import Dialect
 from .regex_parser import parse_regex
 from .regex_syntax import (

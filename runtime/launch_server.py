@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from . import logs
 from .checkpoints.checkpoint import open_checkpoint
-from .errors import ServerArgsError, SGLangError
+from .command_line import parse_args
+from .errors import SGLangError
+from .listener import bind
 from .server.supervisor import SchedulerProcess
-from .server_args import ServerArgs, parse_args, resolve
+from .server_args import ServerArgs, resolve
 from .text.chat import load_tokenizer
 from .text.tokenizer_manager import TokenizerManager
 
@@ -22,10 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)
     try:
         args = resolve(parse_args(sys.argv[1:] if argv is None else argv))
-        logging.basicConfig(
-            level=args.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+        logs.set_up(args.log_level, args.log_format)
         launch_server(args)
     except SGLangError as error:
         print(f"sglang-lang: error: {error}", file=sys.stderr)
@@ -49,7 +47,7 @@ def launch_server(args: ServerArgs) -> None:
     Raises:
         SGLangError: it cannot start; the message names the flag or the file.
     """
-    listener = _bind(args.host, args.port)
+    listener = bind(args)
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     # The scheduler takes longest to start, so it goes first; this process imports the web stack
     # and builds the tokenizer meanwhile.
@@ -58,22 +56,10 @@ def launch_server(args: ServerArgs) -> None:
         from .server.context import ServerContext
         from .server.serve import serve
 
-        manager = TokenizerManager(load_tokenizer(checkpoint, args), args.max_queued_requests)
+        tokenizer = load_tokenizer(checkpoint, args)
+        manager = TokenizerManager(tokenizer, args.max_queued_requests, args.request_timeout)
         name = args.served_model_name or checkpoint.name
         serve(args, ServerContext(args, manager, checkpoint.config, name), scheduler, listener)
     finally:
         if scheduler.process.poll() is None:
             scheduler.process.kill()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Take the port before any work is done; nobody can connect until the server listens."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise ServerArgsError(f"--host {host} --port {port} cannot be used: {error}") from error
-    return listener

@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from .histogram import Histogram
 from .sampling_params import SamplingParams
 
 # --------------------------------------------------------------------------- to the scheduler
+
+Pooling = Literal["mean", "last"]
 
 
 class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_defaults=True):
@@ -20,7 +23,8 @@ class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_default
 
     ``max_new_tokens == 0`` prefills only: it warms the cache, and with ``return_logprob`` scores
     the prompt. ``logprob_start_len`` is the first prompt position whose logprob is wanted; None
-    asks for output tokens only.
+    asks for output tokens only. With ``pooling`` (and ``max_new_tokens == 0``) the answer is one
+    vector: the mean of the prompt's last hidden states, or that of its last token.
     """
 
     rid: str
@@ -33,6 +37,7 @@ class GenerateRequest(msgspec.Struct, tag="generate", kw_only=True, omit_default
     token_ids_logprob: list[int] = []
     priority: int = 0
     extra_key: str | None = None
+    pooling: Pooling | None = None
 
 
 class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
@@ -49,7 +54,14 @@ class AbortRequest(msgspec.Struct, tag="abort", kw_only=True):
 
 
 Action = Literal[
-    "flush_cache", "stats", "ping", "shutdown", "pin_prefix", "unpin_prefix", "radix_tree"
+    "flush_cache",
+    "stats",
+    "metrics",
+    "ping",
+    "shutdown",
+    "pin_prefix",
+    "unpin_prefix",
+    "radix_tree",
 ]
 
 
@@ -66,7 +78,77 @@ class ControlRequest(msgspec.Struct, tag="control", kw_only=True):
     most_nodes: int = 0
 
 
-ToScheduler = GenerateRequest | AbortRequest | ControlRequest
+PauseMode = Literal["abort", "retract", "in_place"]
+MemoryTag = Literal["weights", "kv_cache"]
+
+
+class PauseGeneration(msgspec.Struct, tag="pause", kw_only=True):
+    """Plan no step until ``ContinueGeneration``; new requests wait.
+
+    Running ones are aborted; or go back to the queue, their output kept and their KV free to be
+    flushed (``retract``); or stay as they are (``in_place``).
+    """
+
+    id: int = 0
+    mode: PauseMode = "abort"
+
+
+class ContinueGeneration(msgspec.Struct, tag="continue", kw_only=True):
+    id: int = 0
+
+
+class UpdateWeights(msgspec.Struct, tag="update_weights", kw_only=True):
+    """Replace the weights by those of a folder of safetensors, of a model of the same shape.
+
+    They are loaded and checked while requests go on. Then the running ones finish, or are
+    aborted, or if the scheduler is paused stay as they are; then the weights change.
+    """
+
+    id: int = 0
+    model_path: str
+    abort_all_requests: bool = False
+    flush_cache: bool = True
+
+
+class ReleaseMemory(msgspec.Struct, tag="release_memory", kw_only=True):
+    """Give memory back until ``ResumeMemory``. No request may be there; new ones wait."""
+
+    id: int = 0
+    tags: list[MemoryTag]
+
+
+class ResumeMemory(msgspec.Struct, tag="resume_memory", kw_only=True):
+    """Take it again; weights are read from where they were."""
+
+    id: int = 0
+    tags: list[MemoryTag]
+
+
+class StartProfile(msgspec.Struct, tag="start_profile", kw_only=True):
+    """Record what the model does with torch's profiler, ``num_steps`` steps or until stopped."""
+
+    id: int = 0
+    output_dir: str
+    prefix: str = ""
+    num_steps: int | None = None
+    with_stack: bool = False
+    record_shapes: bool = False
+
+
+class StopProfile(msgspec.Struct, tag="stop_profile", kw_only=True):
+    id: int = 0
+
+
+AdminRequest = (
+    PauseGeneration
+    | ContinueGeneration
+    | UpdateWeights
+    | ReleaseMemory
+    | ResumeMemory
+    | StartProfile
+    | StopProfile
+)
+ToScheduler = GenerateRequest | AbortRequest | ControlRequest | AdminRequest
 
 # --------------------------------------------------------------------------- from the scheduler
 
@@ -75,13 +157,15 @@ class FinishReason(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a request ended.
 
     ``stop``: ``matched`` is the stop string or token id. ``length``: the token budget or the
-    context ended. ``abort``: ``message`` says why and ``status_code`` is the HTTP status.
+    context ended. ``abort``: ``message`` says why, ``status_code`` is the HTTP status and ``param``
+    the sampling parameter that is to blame.
     """
 
     type: Literal["stop", "length", "abort"]
     matched: int | str | None = None
     message: str | None = None
     status_code: int | None = None
+    param: str | None = None
 
 
 class Logprobs(msgspec.Struct, omit_defaults=True):
@@ -96,13 +180,35 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
     top: list[list[tuple[float, int]]] = []
     chosen: list[list[tuple[float, int]]] = []
 
+    def cut(self, length: int) -> None:
+        """Keep the first ``length`` tokens."""
+        for column in (self.token_ids, self.values, self.top, self.chosen):
+            del column[length:]
+
+    def take(self, length: int) -> Logprobs:
+        """Take the first ``length`` tokens away, and return them."""
+        taken = Logprobs(
+            self.token_ids[:length], self.values[:length], self.top[:length], self.chosen[:length]
+        )
+        for column in (self.token_ids, self.values, self.top, self.chosen):
+            del column[:length]
+        return taken
+
+
+class RequestTimes(msgspec.Struct, frozen=True):
+    """Seconds a request spent in the scheduler before its first step."""
+
+    grammar: float = 0.0  # until its constraint was compiled
+    queue: float = 0.0  # then, until a batch had room for it
+
 
 class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What one request gained since its last message.
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
-    (retokenised by jump-forward); the text already streamed stays a prefix of the text.
-    Counters are totals so far.
+    (retokenised by jump-forward); the text already streamed stays a prefix of the text, and of a
+    request with logprobs nothing is withdrawn. Counters are totals so far. ``pooled`` is the vector
+    of a pooling request, float32.
     """
 
     rid: str
@@ -113,21 +219,59 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     completion_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
+    pooled: bytes = b""
     warnings: list[str] = []
+    times: RequestTimes | None = None  # with ``finish``
 
 
 class BatchOutput(msgspec.Struct, tag="outputs"):
     outputs: list[RequestOutput]
 
 
+class SchedulerMetrics(msgspec.Struct, kw_only=True):
+    """The scheduler's part of /metrics, under upstream's names.
+
+    Names that end in ``_total`` only grow over the life of a scheduler.
+    """
+
+    num_running_reqs: int
+    num_queue_reqs: int
+    num_grammar_queue_reqs: int
+    num_retracted_reqs: int  # of those in the queue
+    num_used_tokens: int
+    max_total_num_tokens: int
+    token_usage: float
+    utilization: float  # running requests, of as many as one batch may have
+    cache_hit_rate: float
+    gen_throughput: float
+    new_token_ratio: float
+    page_size: int
+    context_len: int
+    num_retracted_requests_total: int
+    evicted_tokens_total: int
+    forced_tokens_total: int
+    prefill_tokens_total: int
+    scheduler_steps_total: int
+    scheduler_idle_seconds_total: float
+    num_grammar_cache_hit_total: int
+    num_grammar_aborted_total: int
+    eviction_duration_seconds: Histogram
+    grammar_compilation_time_seconds: Histogram
+
+
 class ControlReply(msgspec.Struct, tag="reply", kw_only=True):
+    """``data`` answers most actions, ``metrics`` that of the name."""
+
     id: int
     ok: bool
     message: str = ""
     data: dict[str, Any] = {}
+    metrics: SchedulerMetrics | None = None
 
 
 class SchedulerReady(msgspec.Struct, tag="ready", kw_only=True):

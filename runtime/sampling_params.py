@@ -10,14 +10,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import RequestError
 
-ConstraintKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices"]
+ConstraintKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices", "tool_calls"]
+JsonWhitespace = Literal["spaced", "compact"]
 
 MAX_STOP_STRINGS = 32
 MAX_STOP_REGEX_LEN = 256
+MAX_REASONING_END_LEN = 256
 GREEDY_EPSILON = 1e-6  # a temperature below this is greedy
 
 
@@ -26,8 +28,15 @@ class SamplingParams:
     """Sampling, stop and constraint settings of one request.
 
     ``None`` means "not set". A JSON schema travels as its JSON text; ``choices`` constrains the
-    output to one of the given strings. At most one of regex, json_schema, ebnf, structural_tag
-    and choices may be set. ``stop`` strings are cut from the text unless ``no_stop_trim``.
+    output to one of the given strings, ``tool_calls`` to calls in a model's own frame (JSON text,
+    see ``sglang_lang.constrained.tool_calls``). At most one of regex, json_schema, ebnf,
+    structural_tag, choices and tool_calls may be set. ``stop`` strings are cut from the text unless
+    ``no_stop_trim``.
+
+    Three settings shape the constraint: it begins only after ``reasoning_end`` has been generated,
+    until then any text is allowed; without ``strict`` the schema keywords that cannot be enforced
+    are left out, each with a warning, instead of refused; ``json_whitespace`` spells separators
+    ``", "`` and ``": "`` (spaced) or ``","`` and ``":"`` (compact), None as the server prefers.
     """
 
     max_new_tokens: int = 128
@@ -54,13 +63,18 @@ class SamplingParams:
     ebnf: str | None = None
     structural_tag: str | None = None
     choices: list[str] | None = None
+    tool_calls: str | None = None
+    reasoning_end: str | None = None
+    strict: bool = True
+    json_whitespace: JsonWhitespace | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SamplingParams:
         """Settings as SGLang's clients write them.
 
         ``stop``, ``stop_token_ids`` and ``stop_regex`` may be single values, ``top_k`` -1 means
-        all, a ``json_schema`` may be a dict, ``sampling_seed`` is the seed; None is "not set".
+        all, a ``json_schema`` or ``tool_calls`` may be a dict, ``sampling_seed`` is the seed; None
+        is "not set".
 
         Raises:
             RequestError: an unknown name, or a value that cannot be meant.
@@ -68,11 +82,12 @@ class SamplingParams:
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {}
         for key, value in data.items():
+            if value is None:
+                continue
             name = "seed" if key == "sampling_seed" else key
             if name not in known:
                 raise RequestError(f"unknown sampling parameter {key!r}", param=key)
-            if value is not None:
-                values[name] = _from_client(name, value)
+            values[name] = _from_client(name, value)
         params = cls(**values)
         params.validate()
         return params
@@ -92,15 +107,10 @@ class SamplingParams:
     @property
     def constraint(self) -> tuple[ConstraintKind, Any] | None:
         """The one constraint that is set, as (kind, value), or None."""
-        kinds: tuple[ConstraintKind, ...] = (
-            "regex",
-            "json_schema",
-            "ebnf",
-            "structural_tag",
-            "choices",
-        )
         given: list[tuple[ConstraintKind, Any]] = [
-            (kind, value) for kind in kinds if (value := getattr(self, kind)) is not None
+            (kind, value)
+            for kind in get_args(ConstraintKind)
+            if (value := getattr(self, kind)) is not None
         ]
         if len(given) > 1:
             names = ", ".join(kind for kind, _ in given)
@@ -122,14 +132,38 @@ class SamplingParams:
             self.choices and all(isinstance(c, str) and c for c in self.choices)
         ):
             raise RequestError("choices must be non-empty strings", param="choices")
+        self._check_constraint_settings()
+
+    def _check_constraint_settings(self) -> None:
+        end, whitespace = self.reasoning_end, self.json_whitespace
+        if end is not None:
+            _require(
+                0 < len(end) <= MAX_REASONING_END_LEN,
+                "reasoning_end",
+                end,
+                f"1 to {MAX_REASONING_END_LEN} characters",
+            )
+        if whitespace is not None and whitespace not in get_args(JsonWhitespace):
+            allowed = ", ".join(get_args(JsonWhitespace))
+            raise RequestError(
+                f"json_whitespace must be one of {allowed}, got {whitespace!r}",
+                param="json_whitespace",
+            )
 
     def _check_types(self) -> None:
-        for name in ("ignore_eos", "no_stop_trim", "skip_special_tokens"):
+        for name in ("ignore_eos", "no_stop_trim", "skip_special_tokens", "strict"):
             if not isinstance(getattr(self, name), bool):
                 raise RequestError(
                     f"{name} must be true or false, got {getattr(self, name)!r}", param=name
                 )
-        for name in ("regex", "json_schema", "ebnf", "structural_tag"):
+        for name in (
+            "regex",
+            "json_schema",
+            "ebnf",
+            "structural_tag",
+            "tool_calls",
+            "reasoning_end",
+        ):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise RequestError(f"{name} must be a string, got {value!r}", param=name)
@@ -211,7 +245,7 @@ def _from_client(name: str, value: Any) -> Any:
         return list(values)
     if name == "top_k" and value in (-1, 0):
         return None
-    if name == "json_schema" and not isinstance(value, str):
+    if name in ("json_schema", "tool_calls") and not isinstance(value, str):
         return json.dumps(value)
     if name == "logit_bias":
         try:

@@ -1,4 +1,4 @@
-"""Every setting of the system, in one frozen dataclass; the command line is made from its fields.
+"""Every setting of the system, in one frozen dataclass; ``command_line`` makes flags of its fields.
 
 ``resolve`` settles every ``None`` that means "auto" in one pure step before any process starts; no
 other code changes the arguments. Only the constructors of the top object of each process read it.
@@ -6,17 +6,32 @@ other code changes the arguments. Only the constructors of the top object of eac
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from .errors import ServerArgsError
+from .logs import LogFormat
 
 DEFAULT_PORT = 30000
 
+SECRETS = frozenset({"api_key", "admin_api_key", "ssl_keyfile_password"})
+
 Policy = Literal["lpm", "dfs-weight", "fcfs", "lof", "random", "priority"]
+
+
+_POSITIVE = (
+    "max_total_tokens",
+    "max_running_requests",
+    "max_queued_requests",
+    "context_length",
+    "cpu_threads",
+    "kv_tier_size",
+    "max_body_size",
+    "rate_limit",
+    "max_concurrent_requests",
+    "request_timeout",
+)
 
 
 def _arg(help_text: str, default: Any, **metadata: Any) -> Any:
@@ -50,14 +65,53 @@ class ServerArgs:
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
     chat_template: str | None = _arg("a Jinja file instead of the model's own template", None)
+    pooling: Literal["auto", "mean", "last"] = _arg(
+        "what /v1/embeddings makes one vector of: the mean of the hidden states or the last one; "
+        "auto is the model's own way, and mean for a model that has none",
+        "auto",
+    )
+    tool_call_parser: Literal[
+        "auto", "hermes", "llama3", "mistral", "pythonic", "deepseek", "json"
+    ] = _arg("how the model writes tool calls; auto looks at its chat template", "auto")
+    reasoning_parser: Literal["auto", "none", "qwen3", "deepseek-r1", "gpt-oss"] = _arg(
+        "how the model writes its reasoning; auto looks at its chat template", "auto"
+    )
     random_seed: int | None = _arg("seed of sampling for requests that bring none", None)
     # --- HTTP
     host: str = _arg("address to listen on", "127.0.0.1")
     port: int = _arg("port to listen on", DEFAULT_PORT)
-    api_key: str | None = _arg("clients must send it as a bearer token", None)
+    uds: str | None = _arg("path of a unix socket to listen on, instead of host and port", None)
+    api_key: tuple[str, ...] = _arg("keys; clients must send one as a bearer token", ())
+    admin_api_key: str | None = _arg("key without which admin routes are closed", None)
+    max_body_size: int = _arg("most bytes in the body of a request", 64 << 20)
+    rate_limit: float | None = _arg("requests a minute for each API key (or address)", None)
+    max_concurrent_requests: int | None = _arg(
+        "requests at a time for each API key (or address)", None
+    )
+    request_timeout: float | None = _arg("seconds after which a request is aborted", None)
+    cors_origins: tuple[str, ...] = _arg("origins whose pages may call the server; * for all", ())
+    ssl_certfile: str | None = _arg("PEM file of the certificate: serve HTTPS", None)
+    ssl_keyfile: str | None = _arg("PEM file of its key", None)
+    ssl_keyfile_password: str | None = _arg("password of the key", None)
+    graceful_timeout: float = _arg("seconds that running requests have after SIGTERM", 30.0)
     log_level: Literal["debug", "info", "warning", "error"] = _arg("how much to log", "info")
+    log_format: LogFormat = _arg("lines of text, or of JSON", "text")
+    log_requests: bool = _arg("log every request", False)
+    log_requests_level: int = _arg(
+        "0: sizes and times; 1: sampling parameters as well; 2: and the beginnings of prompt and "
+        "output; 3: and all of them",
+        2,
+    )
+    otlp_endpoint: str | None = _arg(
+        "where to send OpenTelemetry traces, such as http://localhost:4318 (otel extra)", None
+    )
     skip_server_warmup: bool = _arg("do not send a first request at start", False)
     watchdog_timeout: float = _arg("seconds without a step before the scheduler is replaced", 300.0)
+    files_dir: str | None = _arg(
+        "folder of /v1/files and /v1/batches; a restarted server goes on with its batches. By "
+        "default one in the cache folder for each port",
+        None,
+    )
     # --- memory
     mem_fraction_static: float | None = _arg(
         "part of the free memory for weights and KV cache", None
@@ -95,9 +149,23 @@ class ServerArgs:
     )
     disable_overlap_schedule: bool = _arg("schedule and compute in turn", False)
     stream_interval: int = _arg("tokens between two messages of a stream", 1)
+    incremental_streaming_output: bool = _arg(
+        "streams of /generate carry what is new, not all text and ids so far", False
+    )
     cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
+    # --- speculation
+    speculative_algorithm: Literal["ngram", "none"] | None = _arg(
+        "ngram drafts what followed the last tokens earlier in the same request, and verifies it "
+        "in one step, with the same text; the default on a CPU",
+        None,
+    )
+    speculative_num_draft_tokens: int = _arg("longest draft", 8)
+    speculative_ngram_min_match: int = _arg("fewest tokens that must match for a draft", 3)
+    speculative_max_batch: int | None = _arg("most requests in a step that has drafts", None)
     # --- structured output
-    grammar_backend: Literal["native", "llguidance"] = _arg("engine of the constraints", "native")
+    grammar_backend: Literal["native", "llguidance", "outlines"] = _arg(
+        "engine of the constraints", "native"
+    )
     disable_jump_forward: bool = _arg("decode forced text token by token", False)
 
     def __post_init__(self) -> None:
@@ -105,18 +173,23 @@ class ServerArgs:
             ("port", 0, 65535),
             ("page_size", 1, 1024),
             ("stream_interval", 1, 1_000_000),
+            ("log_requests_level", 0, 3),
+            ("speculative_num_draft_tokens", 1, 64),
+            ("speculative_ngram_min_match", 1, 16),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ServerArgsError(
                     f"--{name.replace('_', '-')} must be in [{low}, {high}], got {value}"
                 )
-        for name in ("max_total_tokens", "max_running_requests", "context_length", "cpu_threads"):
+        for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and value <= 0:
                 raise ServerArgsError(f"--{name.replace('_', '-')} must be positive, got {value}")
-        if self.kv_tier_size is not None and self.kv_tier_size <= 0:
-            raise ServerArgsError(f"--kv-tier-size must be positive, got {self.kv_tier_size}")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ServerArgsError("--ssl-keyfile needs --ssl-certfile")
+        if "" in self.api_key or self.admin_api_key == "":
+            raise ServerArgsError("--api-key and --admin-api-key must not be empty")
         if self.disable_radix_cache and (self.kv_tier_size or self.cache_dir):
             raise ServerArgsError(
                 "--kv-tier-size and --cache-dir keep what the radix cache evicts: drop them, or "
@@ -125,6 +198,10 @@ class ServerArgs:
         fraction = self.mem_fraction_static
         if fraction is not None and not 0.0 < fraction < 1.0:
             raise ServerArgsError(f"--mem-fraction-static must be in (0, 1), got {fraction}")
+
+    def public(self) -> dict[str, Any]:
+        """The fields by name, without what must stay secret."""
+        return {name: value for name, value in asdict(self).items() if name not in SECRETS}
 
 
 def resolve(args: ServerArgs) -> ServerArgs:
@@ -138,6 +215,8 @@ def resolve(args: ServerArgs) -> ServerArgs:
         "chunked_prefill_size": 8192 if on_gpu else 512,
         "max_running_requests": 256 if on_gpu else 128,
         "max_queued_requests": 8192,
+        "speculative_algorithm": "none" if on_gpu else "ngram",
+        "speculative_max_batch": 16 if on_gpu else 2,
         "mem_fraction_static": 0.85 if on_gpu else 0.3,
     }
     settled = {name: value for name, value in defaults.items() if getattr(args, name) is None}
@@ -178,44 +257,3 @@ def _check_device(args: ServerArgs) -> None:
 def _has_nvidia_gpu() -> bool:
     """Asked of the driver, since importing torch costs the API process a second."""
     return Path("/dev/nvidiactl").exists()
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ServerArgsError(message)
-
-
-def parse_args(
-    argv: Sequence[str], prog: str = "python -m sglang_lang.launch_server"
-) -> ServerArgs:
-    """Command line to arguments.
-
-    Raises:
-        ServerArgsError: an unknown flag, or a value that is not allowed.
-    """
-    parser = _OneLineParser(
-        prog="python -m sglang_lang.launch_server",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    hints = get_type_hints(ServerArgs)
-    for item in fields(ServerArgs):
-        names = [f"--{item.name.replace('_', '-')}", *item.metadata.get("aliases", ())]
-        parser.add_argument(
-            *names,
-            dest=item.name,
-            default=item.default,
-            help=item.metadata["help"],
-            **_argument_type(hints[item.name]),
-        )
-    return ServerArgs(**vars(parser.parse_args(argv)))
-
-
-def _argument_type(hint: Any) -> dict[str, Any]:
-    if hint is bool:
-        return {"action": "store_true"}
-    kinds = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
-    kind = next(kind for kind in kinds if kind is not type(None))
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
-    return {"type": kind}

@@ -62,7 +62,7 @@ FORBIDDEN = {
 PACKAGES = {
     "kernels": {"torch", "numpy", "triton", "flashinfer"},
     "radix_cache": {"torch", "numpy"},
-    "constrained": {"numpy", "llguidance"},
+    "constrained": {"numpy", "llguidance", "outlines_core"},
     "": {
         "httpx",
         "av",
@@ -78,7 +78,7 @@ PACKAGES = {
     },
 }
 
-HEAVY = ("torch", "transformers", "zmq", "msgspec", "numpy", "fastapi")
+HEAVY = ("torch", "transformers", "zmq", "msgspec", "numpy", "starlette")
 
 
 def within(name: str, prefix: str) -> bool:

@@ -20,6 +20,7 @@ SCHEMA_LIST_KEYWORDS = frozenset("allOf anyOf items oneOf prefixItems".split())
 SCHEMA_MAP_KEYWORDS = frozenset(
     "$defs definitions dependencies dependentSchemas patternProperties properties".split()
 )
+NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
 UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
 
@@ -60,6 +61,7 @@ class Document:
         self._subschemas: dict[str, Subschema] = {}
         self._resources: dict[str, str] = {ROOT_URI: ""}  # URI -> pointer
         self._anchors: dict[str, str] = {}  # URI with fragment -> pointer
+        self._referenced: dict[tuple[str, str], Subschema | None] = {}
         self._dynamic_anchors: Counter[str] = Counter()
         self.root = self._register_tree(root, "", ROOT_URI)
 
@@ -72,7 +74,10 @@ class Document:
         reference = schema.keyword(keyword)
         if not isinstance(reference, str):
             raise _wrong(keyword, "must be a string", schema.pointer)
-        target = self._resolve(schema.base_uri, reference)
+        place = (schema.base_uri, reference)
+        target = self._referenced.get(place)
+        if target is None:
+            target = self._referenced[place] = self._resolve(*place)
         if target is None:
             raise UnsupportedGrammarError(
                 f"{keyword} {reference!r} points to nothing in this schema; other documents are "
@@ -85,7 +90,10 @@ class Document:
         return target
 
     def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
-        uri, fragment = urldefrag(_join(base_uri, reference))
+        if reference.startswith("#"):
+            uri, fragment = base_uri, reference[1:]
+        else:
+            uri, fragment = urldefrag(_join(base_uri, reference))
         if fragment and not fragment.startswith("/"):
             pointer = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:
@@ -119,7 +127,8 @@ class Document:
         if not isinstance(value, dict | bool):
             raise GrammarError("a schema must be an object or a boolean", pointer=pointer)
         if isinstance(value, dict):
-            base_uri = self._register_names(value, pointer, base_uri)
+            if not value.keys().isdisjoint(NAMING_KEYWORDS):
+                base_uri = self._register_names(value, pointer, base_uri)
             for keyword in UNSUPPORTED_KEYWORDS & value.keys():
                 raise UnsupportedGrammarError(
                     f"{keyword} is not supported", keyword=keyword, pointer=pointer
@@ -196,7 +205,8 @@ def _join(base_uri: str, reference: str) -> str:
 
 
 def _escape(step: str | int) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
+    text = str(step)
+    return text.replace("~", "~0").replace("/", "~1") if "/" in text or "~" in text else text
 
 
 def _wrong(keyword: str, message: str, pointer: str) -> GrammarError:

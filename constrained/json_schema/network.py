@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ..derivatives import count_words, is_empty
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..languages import count_words, is_empty
 from ..network import END, Capture, Edge, State, Target
 from ..regex_tree import Node, alternate, complement, concat, intersect, literal
 from .array_states import item_formulas, may_close, next_items, opening_state
@@ -22,6 +22,8 @@ from .formula import Formula, all_of, at, negation
 from .liveness import Liveness
 from .normaliser import Normaliser
 from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
+from .object_states import ObjectPlan
+from .property_sequence import CLOSING, PropertySequence
 from .shapes import BOOLEAN, NULL, ArrayShape, ObjectShape
 from .states import ArrayState, JsonState, ObjectState, UniqueItemState, ValueState
 from .string_language import STRING
@@ -49,6 +51,7 @@ class JsonNetwork:
         self._options = options
         self._normaliser = Normaliser(document, options)
         self._liveness = Liveness(self._normaliser, options.any_order)
+        self._sequences: dict[ObjectPlan, PropertySequence] = {}
         root = at(document.root)
         self.start = ValueState(root)
         self._check(root)
@@ -65,12 +68,21 @@ class JsonNetwork:
         if isinstance(state, UniqueItemState):
             return (self._unique_item_edge(state),)
         assert isinstance(state, ObjectState)
+        if state.plan.in_sequence:
+            return tuple(self._sequence(state.plan).edges(state))
         return tuple(self._object_edges(state))
 
     def with_captured(self, state: State, text: str) -> JsonState:
         """The state that also knows this key or item."""
         assert isinstance(state, ArrayState | ObjectState)
         return replace(state, seen=state.seen | {text})
+
+    def _sequence(self, plan: ObjectPlan) -> PropertySequence:
+        found = self._sequences.get(plan)
+        if found is None:
+            found = PropertySequence(plan, self._liveness, self._options)
+            self._sequences[plan] = found
+        return found
 
     def _value_edges(self, formula: Formula) -> Iterator[Edge]:
         values = self._normaliser.values(formula)
@@ -127,9 +139,9 @@ class JsonNetwork:
         return intersect(scalars, ONE_SPELLING, fresh)
 
     def _object_edges(self, state: ObjectState) -> Iterator[Edge]:
-        plan = self._liveness.plan(state.shape)
+        plan = state.plan
         if plan.may_close(state):
-            yield Edge(literal("}"), END)
+            yield CLOSING
         targets: dict[Node, list[Target]] = {}
         for choice, formula, after in plan.next_keys(state):
             keys = choice.keys

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .formula import Formula
-from .shapes import ArrayShape, ObjectShape
+from .shapes import ArrayShape
+
+if TYPE_CHECKING:
+    from .object_states import ObjectPlan
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,17 +51,17 @@ class ObjectState:
     """After a property of an object, or after the opening brace where ``count`` is 0.
 
     Args:
-        shape: what the object must satisfy.
+        plan: what the object must satisfy.
         cursor: index of the first declared property that may still come (fixed order).
         used: declared names that occurred, where that makes a difference later.
         needed: names that must still come.
         count: properties so far, clipped where more make no difference.
-        some: indices of ``shape.some`` not yet satisfied.
+        some: indices of the shape's ``some`` not yet satisfied.
         others: number of undeclared keys so far, where keys must be told apart.
         seen: the undeclared keys themselves, quoted.
     """
 
-    shape: ObjectShape
+    plan: ObjectPlan
     cursor: int
     used: frozenset[str]
     needed: frozenset[str]

@@ -58,6 +58,7 @@ def quoted_text(text: str) -> bytes:
     return f'"{spelled(text)}"'.encode()
 
 
+@lru_cache(16_384)
 def exactly(text: str) -> Node:
     """This one string."""
     return literal(quoted_text(text))

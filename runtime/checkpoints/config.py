@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from ..errors import ModelLoadError
+from .embedding_config import EmbeddingConfig
 
 Activation = Literal["silu", "gelu_tanh"]
 _Number = TypeVar("_Number", int, float)
@@ -98,6 +99,7 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...] = ()
     dtype: str = "bfloat16"
     generation: GenerationDefaults = GenerationDefaults()
+    embedding: EmbeddingConfig = EmbeddingConfig()
 
     @classmethod
     def from_hf(

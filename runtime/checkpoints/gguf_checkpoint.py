@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..errors import ModelLoadError
 from ..text.gguf_tokenizer import tokenizer_from_gguf
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
+from .embedding_config import EmbeddingConfig
 from .gguf_config import hf_config
 from .gguf_file import GGUFFile
 
@@ -31,7 +33,10 @@ class GGUFCheckpoint:
         self.name = name
         self.file = GGUFFile(path)
         with self._metadata_read():
-            self.config = ModelConfig.from_hf(hf_config(self.file))
+            config = ModelConfig.from_hf(hf_config(self.file))
+            architecture = self.file.metadata["general.architecture"]
+            pooling_type = self.file.metadata.get(f"{architecture}.pooling_type")
+            self.config = replace(config, embedding=EmbeddingConfig.from_gguf(pooling_type))
 
     @property
     def files(self) -> list[Path]:

@@ -6,12 +6,14 @@ Pickled weights (.bin, .pt) are never opened.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelLoadError
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
+from .embedding_config import EmbeddingConfig
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,11 @@ class HuggingFaceCheckpoint:
         config = _read_json(folder / "config.json")
         if config is None:
             raise ModelLoadError(f"{folder} holds no config.json, so it is not a model folder")
-        self.config = ModelConfig.from_hf(config, _read_json(folder / "generation_config.json"))
+        model_config = ModelConfig.from_hf(config, _read_json(folder / "generation_config.json"))
+        pooling = _read_json(folder / "1_Pooling" / "config.json")
+        self.config = replace(
+            model_config, embedding=EmbeddingConfig.from_hf(config, pooling or {})
+        )
 
     @property
     def files(self) -> list[Path]:

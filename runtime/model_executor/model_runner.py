@@ -56,7 +56,7 @@ class ModelRunner:
     """Owns the model, the KV pool and the last sampled token of every request slot.
 
     Args:
-        model: the decoder.
+        model: the decoder; None while its memory is released.
         ops: kernels the sampler uses.
         kv_pool: K and V of every slot.
         req_pool: slot table of the running requests.
@@ -71,7 +71,7 @@ class ModelRunner:
         req_pool: ReqToTokenPool,
         device: torch.device,
     ) -> None:
-        self.model = model
+        self.model: CausalLM | None = model
         self.kv_pool = kv_pool
         self.req_pool = req_pool
         self.device = device
@@ -116,8 +116,10 @@ class ModelRunner:
     def _forward(self, launched: LaunchedStep) -> StepResult:
         step = launched.step
         batch = self._forward_batch(step)
-        hidden = self.model.forward(batch)
-        logits = self.model.logits(hidden[batch.logits_rows])
+        model = self.model
+        assert model is not None, "no step is planned while the weights are released"
+        hidden = model.forward(batch)
+        logits = model.logits(hidden[batch.logits_rows])
         num_sampled = len(step.sampled_requests)
         sampled, scored = logits[:num_sampled], logits[num_sampled:]
         scored_logprobs = token_logprobs(
@@ -132,7 +134,11 @@ class ModelRunner:
         if num_sampled:
             owners = batch.req_pool_indices[self._tensor(step.sampled_requests)]
             self._last_token[owners.long()] = ids
-        result = StepResult(ids.tolist(), [None] * num_sampled, scored_logprobs)
+        pooled = [
+            hidden[first:end].sum(dim=0, dtype=torch.float32).numpy(force=True)
+            for first, end in step.pooled_rows
+        ]
+        result = StepResult(ids.tolist(), [None] * num_sampled, scored_logprobs, pooled)
         if raw is not None:
             rows = token_logprobs(
                 raw,
@@ -153,7 +159,6 @@ class ModelRunner:
             request_of_row = np.searchsorted(query_start, step.pending_rows, side="right") - 1
             owners = self._tensor(step.req_pool_indices[request_of_row]).long()
             input_ids[self._tensor(step.pending_rows)] = self._last_token[owners]
-        sampled_rows = query_start[1:][step.sampled_requests].astype(np.int64) - 1
         max_extend_len = int(step.extend_lens.max())
         return ForwardBatch(
             mode=ForwardMode.DECODE if max_extend_len == 1 else ForwardMode.EXTEND,
@@ -164,7 +169,7 @@ class ModelRunner:
             seq_lens=self._tensor(step.seq_lens),
             extend_lens=self._tensor(step.extend_lens),
             query_start=self._tensor(query_start),
-            logits_rows=self._tensor(np.concatenate((sampled_rows, step.scored_rows))),
+            logits_rows=self._tensor(np.concatenate((step.sampled_rows, step.scored_rows))),
             req_to_token=self.req_pool.table,
             kv_pool=self.kv_pool,
             max_extend_len=max_extend_len,

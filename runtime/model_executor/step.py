@@ -55,11 +55,13 @@ class StepInput:
     req_pool_indices: Int32Array  # [B]
     seq_lens: Int32Array  # [B]
     extend_lens: Int32Array  # [B]
-    sampled_requests: IntArray  # [R] indices into the B requests
+    sampled_rows: IntArray  # [R] rows of the T whose next token is drawn
+    sampled_requests: IntArray  # [R] their requests, as indices into the B
     scored_rows: IntArray  # [S] rows of the T whose next token is known and wants a logprob
     scored_targets: IntArray  # [S] that next token
     scored_top: int  # how many likeliest tokens to return for scored rows
     scored_chosen: list[list[int]]  # [S] token ids whose logprob is wanted as well
+    pooled_rows: list[tuple[int, int]]  # [P] first row and end of the rows summed for a request
     sampling: SamplingBatch
 
 
@@ -73,8 +75,12 @@ class TokenLogprob(NamedTuple):
 
 @dataclass(slots=True)
 class StepResult:
-    """``next_ids[i]`` belongs to sampled row i; ``scored[j]`` to scored row j."""
+    """``next_ids[i]`` belongs to sampled row i, ``scored[j]`` to scored row j.
+
+    ``pooled[k]`` [H] float32 is the sum of the last hidden states of ``pooled_rows[k]``.
+    """
 
     next_ids: list[int]
     sampled_logprobs: list[TokenLogprob | None]
     scored: list[TokenLogprob]
+    pooled: list[npt.NDArray[np.float32]] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .req import Req
 
@@ -13,7 +13,9 @@ class Part:
 
     ``samples``: the step computes the last missing KV, so a next token is drawn.
     ``score_first .. score_last``: positions of known tokens whose logprob this step yields (the
-    row of position p - 1 predicts token p); empty unless asked for.
+    row of position p - 1 predicts token p); empty unless asked for. ``pool_from``: position from
+    which on this step's hidden states are summed for the request; None for not at all.
+    ``draft``: guessed tokens at the part's end, to be verified; each is sampled after as well.
     """
 
     req: Req
@@ -22,14 +24,23 @@ class Part:
     samples: bool
     score_first: int = 0
     score_last: int = -1
+    pool_from: int | None = None
+    draft: list[int] = field(default_factory=list)
+
+    @property
+    def num_sampled(self) -> int:
+        return 1 + len(self.draft) if self.samples else 0
 
 
 class Batch:
-    """The parts of one step, in the order of its rows."""
+    """The parts of one step, in the order of its rows.
+
+    ``sampling`` holds the request of each sampled row; one with a draft has several.
+    """
 
     __slots__ = ("parts", "sampling", "num_tokens")
 
     def __init__(self, parts: list[Part]) -> None:
         self.parts = parts
-        self.sampling = [part.req for part in parts if part.samples]
+        self.sampling = [part.req for part in parts for _ in range(part.num_sampled)]
         self.num_tokens = sum([part.length for part in parts])

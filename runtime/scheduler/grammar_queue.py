@@ -6,10 +6,16 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sglang_lang.constrained.compiler import CompiledGrammar, GrammarCompiler
+from sglang_lang.constrained.backend import CompiledGrammar
+from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.errors import GrammarError
+from sglang_lang.constrained.matcher import GrammarMatcher
+from sglang_lang.constrained.reasoning import ReasoningEnd, ReasoningMatcher
 
+from ..histogram import Histogram
+from ..sampling_params import SamplingParams
 from .req import Req
 
 logger = logging.getLogger(__name__)
@@ -23,43 +29,76 @@ class CompileFailure:
     message: str
 
 
+class Compiled(NamedTuple):
+    """A constraint, and the end of the reasoning it waits for, if any."""
+
+    grammar: CompiledGrammar
+    reasoning_end: ReasoningEnd | None
+
+    def matcher(self) -> GrammarMatcher:
+        matcher = self.grammar.matcher()
+        return (
+            matcher if self.reasoning_end is None else ReasoningMatcher(self.reasoning_end, matcher)
+        )
+
+
 class GrammarQueue:
     """Compiles constraints; the compiler caches, so a repeated schema is ready at once."""
 
     def __init__(self, compiler: GrammarCompiler) -> None:
         self._compiler = compiler
         self._threads = ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="grammar")
-        self._compiling: list[tuple[Req, Future[CompiledGrammar]]] = []
+        self._compiling: list[tuple[Req, Future[Compiled]]] = []
+        self.compile_seconds = Histogram.empty()
+        self.refused = 0
+        self.served = 0
+        compiler.on_compiled = self.compile_seconds.add
 
     def __len__(self) -> int:
         return len(self._compiling)
 
     def add(self, req: Req) -> None:
         """Start compiling the request's constraint."""
-        constraint = req.params.constraint
-        assert constraint is not None
-        kind, value = constraint
-        self._compiling.append((req, self._threads.submit(self._compiler.compile, kind, value)))
+        self._compiling.append((req, self._threads.submit(self._compile, req.params)))
+
+    def _compile(self, params: SamplingParams) -> Compiled:
+        assert params.constraint is not None
+        kind, value = params.constraint
+        grammar = self._compiler.compile(
+            kind, value, strict=params.strict, whitespace=params.json_whitespace
+        )
+        if params.reasoning_end is None:
+            return Compiled(grammar, None)
+        return Compiled(grammar, self._compiler.reasoning_end(params.reasoning_end))
 
     def poll(self) -> tuple[list[Req], list[CompileFailure]]:
         """Requests that now have their matcher, and those whose constraint is refused."""
         ready: list[Req] = []
         failed: list[CompileFailure] = []
-        waiting: list[tuple[Req, Future[CompiledGrammar]]] = []
+        waiting: list[tuple[Req, Future[Compiled]]] = []
         for req, future in self._compiling:
             if not future.done():
                 waiting.append((req, future))
                 continue
             error = future.exception()
             if error is None:
-                req.matcher = future.result().matcher()
+                compiled = future.result()
+                req.matcher = compiled.matcher()
+                req.warnings = list(compiled.grammar.warnings)
                 ready.append(req)
+                self.served += 1
             elif isinstance(error, GrammarError):
                 failed.append(CompileFailure(req, str(error)))
+                self.refused += 1
             else:
                 raise error
         self._compiling = waiting
         return ready, failed
+
+    @property
+    def cache_hits(self) -> int:
+        """Requests whose grammar was compiled already, or was being compiled."""
+        return max(self.served - self.compile_seconds.count, 0)
 
     def remove(self, is_named: Callable[[str], bool]) -> list[Req]:
         """Take out the requests of whose rid that is true."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -17,6 +18,7 @@ from sglang_lang.radix_cache.prefix_cache import (
     RadixCache,
 )
 
+from ..histogram import Histogram
 from .req import Req
 
 MOST_CHILDREN = 16  # of a node in a drawing of the tree
@@ -43,6 +45,7 @@ class KVCache:
         self.tier = tier
         self.page_size = allocator.page_size
         self.shares = not isinstance(prefix_cache, NoCache)
+        self.evict_seconds = Histogram.empty()
         self._left_rows: list[int] = []  # of ended requests, maybe of a step in flight
 
     # ------------------------------------------------------------------ looking
@@ -160,7 +163,7 @@ class KVCache:
         slots = self.allocator.alloc_decode(last_slots, lens)
         if slots is None:
             pages = int(np.count_nonzero(lens % self.page_size == 0))
-            self.prefix_cache.evict(pages * self.page_size - self.allocator.available())
+            self._evict(pages * self.page_size - self.allocator.available())
             slots = self.allocator.alloc_decode(last_slots, lens)
             if slots is None:
                 return False
@@ -172,6 +175,8 @@ class KVCache:
     def publish(self, req: Req) -> None:
         """Hand the request's computed KV to the tree, so that others share it from now on.
 
+        Of a request that goes on, only what stays as it is.
+
         intervals, p = what the tree held already::
 
             0        cached_len        p          aligned kv_len   alloc_len
@@ -179,7 +184,7 @@ class KVCache:
                           freed; the row takes the tree's slots
         """
         assert req.pool_idx is not None and req.node is not None
-        length = min(req.kv_len, len(req.tokens))
+        length = min(req.kv_len, len(req.tokens) if req.finish else req.settled_len)
         end = length - length % self.page_size
         if end <= req.cached_len:
             return
@@ -272,12 +277,17 @@ class KVCache:
     def _usable_prefix(self, req: Req) -> npt.NDArray[np.int32]:
         return req.token_array(req.longest_usable_prefix)
 
+    def _evict(self, num_tokens: int) -> None:
+        begin = time.perf_counter()
+        self.prefix_cache.evict(num_tokens)
+        self.evict_seconds.add(time.perf_counter() - begin)
+
     def _alloc(
         self, last_slot: int | None, prefix_len: int, count: int
     ) -> npt.NDArray[np.int32] | None:
         """``TokenAllocator.alloc_extend``, evicting what it takes."""
         slots = self.allocator.alloc_extend(last_slot, prefix_len, count)
         if slots is None:
-            self.prefix_cache.evict(count + self.page_size - self.allocator.available())
+            self._evict(count + self.page_size - self.allocator.available())
             slots = self.allocator.alloc_extend(last_slot, prefix_len, count)
         return slots

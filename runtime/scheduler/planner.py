@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .batch import Batch, Part
 from .kv_cache import KVCache
@@ -11,6 +13,7 @@ from .new_token_ratio import NewTokenRatio
 from .policy import SchedulePolicy, fair_order, is_old, take_out
 from .req import Req
 from .sharing import FillingPrompts
+from .speculation import NgramSpeculation
 
 
 @dataclass(slots=True)
@@ -19,6 +22,14 @@ class Queues:
 
     waiting: list[Req]  # in the order of arrival; what was retracted comes first
     running: list[Req]  # holds KV slots; in the order of admission
+
+
+class _Stuck(NamedTuple):
+    """A request whose turn it is but that does not fit, and the queue it was found in."""
+
+    req: Req
+    newest: Req
+    num_waiting: int
 
 
 class Planner:
@@ -33,6 +44,7 @@ class Planner:
         chunk_size: most tokens of prompts and forced text in one step.
         max_running: most requests that run at once.
         conservativeness: scales how much output is reserved at admission.
+        speculation: drafts tokens for those who decode, or None.
 
     Attributes:
         policy: the same.
@@ -47,13 +59,16 @@ class Planner:
         chunk_size: int,
         max_running: int,
         conservativeness: float,
+        speculation: NgramSpeculation | None = None,
     ) -> None:
         self.policy = policy
         self.victims: list[Req] = []
         self.new_token_ratio = NewTokenRatio(conservativeness)
         self._kv = kv
         self._chunk_size = chunk_size
-        self._max_running = max_running
+        self._stuck: _Stuck | None = None
+        self.max_running = max_running
+        self._speculation = speculation
 
     def plan_running(self, running: list[Req]) -> tuple[list[Part], int]:
         """Parts of the running requests and the budget that remains for new ones.
@@ -69,7 +84,7 @@ class Planner:
                 several.append(req)
             elif missing == 0 or (req.pending and known + req.pending >= req.most_tokens):
                 continue  # it only waits for its last token
-            elif req.kv_len >= req.prompt_len:
+            elif req.kv_len >= req.score_end:
                 parts.append(Part(req, req.kv_len, 1, True))
             else:
                 parts.append(_part(req, 1))
@@ -81,7 +96,13 @@ class Planner:
                 break
             parts.append(_part(req, min(req.extend_len, budget)))
             budget -= parts[-1].length
+        if self._speculation is not None:
+            self._speculation.extend(parts, self._kv.free(), self._kv.page_size)
         return parts, budget
+
+    def may_draft(self, reqs: list[Req]) -> bool:
+        """Whether drafts might follow the tokens that these requests' step gives."""
+        return self._speculation is not None and self._speculation.may_serve(reqs)
 
     def grow(self, parts: list[Part]) -> bool:
         """Give every part its KV slots; False if there are too few even after evicting."""
@@ -99,14 +120,15 @@ class Planner:
     def admit(self, queues: Queues, budget: int) -> list[Part]:
         """Move waiting requests to the running ones and return their first parts."""
         running = queues.running
-        if not queues.waiting or budget <= 0:
+        has_place = len(running) < self.max_running or self.policy.preemptive
+        if not queues.waiting or budget <= 0 or not has_place:
             return []
-        if len(running) >= self._max_running and not self.policy.preemptive:
+        promised = sum(self._promised(req) for req in running)
+        if self._is_stuck(queues, self._kv.available() - promised):
             return []
         parts: list[Part] = []
         shares = self._kv.shares
         filling = FillingPrompts(req for req in running if shares and self._kv.is_filling(req))
-        promised = sum(self._promised(req) for req in running)
         held = False
         for req in fair_order(self.policy, queues.waiting):
             if budget <= 0:
@@ -118,7 +140,9 @@ class Planner:
             # Whoever passes a held request may not evict what that one is waiting for.
             room = (self._kv.free() if held else self._kv.available()) - promised
             if not self._fits(req, running, room):
-                self.victims = [] if held else self._displaced(req, running, room)
+                if not held:
+                    self.victims = self._displaced(req, running, room)
+                    self._stuck = _Stuck(req, queues.waiting[-1], len(queues.waiting))
                 break
             if not self._kv.is_ready(req):
                 continue
@@ -132,13 +156,26 @@ class Planner:
             promised += self._promised(req)
             parts.append(part)
             running.append(req)
+            req.started = req.started or time.monotonic()
             filling.add(req)
         take_out(queues.waiting, [part.req for part in parts])
         return parts
 
+    def _is_stuck(self, queues: Queues, room: int) -> bool:
+        """Whether the request whose turn it was still does not fit, and no other has come.
+
+        Spares ordering a long queue in every step.
+        """
+        stuck, waiting = self._stuck, queues.waiting
+        if stuck is None or stuck.req.finish is not None or self.policy.preemptive:
+            return False
+        if stuck.newest is not waiting[-1] or stuck.num_waiting != len(waiting):
+            return False
+        return not self._fits(stuck.req, queues.running, room)
+
     def _fits(self, req: Req, running: Sequence[Req], room: int) -> bool:
         # A matched prefix is locked, and so no longer available: it counts as needed.
-        return not running or (len(running) < self._max_running and self._needed(req) <= room)
+        return not running or (len(running) < self.max_running and self._needed(req) <= room)
 
     def _displaced(self, req: Req, running: Sequence[Req], room: int) -> list[Req]:
         """Running requests whose place and memory suffice for ``req``; none if no such are."""
@@ -152,7 +189,7 @@ class Planner:
             victims.append(victim)
             room += victim.alloc_len + self._promised(victim)
             remaining = len(running) - len(victims)
-            if remaining == 0 or (remaining < self._max_running and self._needed(req) <= room):
+            if remaining == 0 or (remaining < self.max_running and self._needed(req) <= room):
                 return victims
         return []
 
@@ -180,9 +217,13 @@ def launch_parts(parts: list[Part]) -> Batch:
 
 def _part(req: Req, length: int) -> Part:
     end = req.kv_len + length
-    samples = end == req.total_len and not req.prefill_only
+    samples = end == req.total_len and req.ends_when_computed is None
     part = Part(req, req.kv_len, length, samples)
-    if req.scored_len < req.prompt_len:
+    if req.scored_len < req.score_end:
         part.score_first = max(req.scored_len, req.kv_len + 1)
-        part.score_last = min(end, req.prompt_len - 1)
+        part.score_last = min(end, req.score_end - 1)
+    if req.request.pooling == "mean":
+        part.pool_from = req.kv_len
+    elif req.request.pooling == "last" and end == req.prompt_len:
+        part.pool_from = end - 1
     return part

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+from .. import logs
 from ..errors import SGLangError
 from ..ipc import ZmqSchedulerPort, receive_start
 from ..messages import SchedulerFailed
@@ -20,14 +21,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the API process decides when to stop
     start = receive_start(sys.stdin.buffer)
     args: ServerArgs = start.args
-    logging.basicConfig(
-        level=args.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.set_up(args.log_level, args.log_format)
     port = ZmqSchedulerPort(start.addresses)
     try:
-        scheduler, ready = make_scheduler(args, port)
+        scheduler, ready = make_scheduler(args, port, start.weights_path)
     except SGLangError as error:
         port.send([SchedulerFailed(message=str(error))])
         port.close()

@@ -12,9 +12,11 @@ from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.radix_cache.host_tier import KVLoad
 from sglang_lang.radix_cache.radix_tree import TreeNode
 
-from ..messages import FinishReason, GenerateRequest, Logprobs
+from ..messages import FinishReason, GenerateRequest, Logprobs, RequestTimes
 from ..sampling_params import SamplingParams
 from .stop_checker import StopChecker
+
+MAX_RETOKENIZED = 8  # most output tokens that jump-forward tokenises again with forced text
 
 
 class Req:
@@ -47,6 +49,7 @@ class Req:
         "node",
         "tier_load",
         "matcher",
+        "warnings",
         "stop_checker",
         "seed",
         "finish",
@@ -56,14 +59,23 @@ class Req:
         "forced_tokens",
         "num_retractions",
         "scored_len",
+        "score_end",
+        "ends_when_computed",
         "input_logprobs",
         "output_logprobs",
         "arrival",
+        "queued",
+        "started",
         "passed_over",
         "needs_tokens",
+        "draft_len",
+        "draft_again_at",
+        "drafted_tokens",
+        "accepted_tokens",
         "healed_at",
         "max_output",
         "most_tokens",
+        "hidden_sum",
     )
 
     def __init__(self, request: GenerateRequest, seed: int, context_len: int) -> None:
@@ -79,6 +91,7 @@ class Req:
         self.node: TreeNode | None = None
         self.tier_load: KVLoad | None = None  # asked for while it waits, used when it is admitted
         self.matcher: GrammarMatcher | None = None
+        self.warnings: list[str] = []  # what of its constraint is not enforced
         self.stop_checker: StopChecker | None = None
         self.seed = seed
         self.finish: FinishReason | None = None
@@ -89,14 +102,25 @@ class Req:
         self.num_retractions = 0
         self.input_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
         self.output_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
-        self.scored_len = self._first_scored()  # prompt tokens before it need no logprob any more
+        # Known tokens at scored_len .. score_end want a logprob that the steps on them yield.
+        self.scored_len = self._first_scored()
+        self.score_end = self.prompt_len
+        # How it ends once all known tokens are computed, instead of sampling another one.
+        self.ends_when_computed = FinishReason("length") if self.prefill_only else None
         self.arrival = time.monotonic()
+        self.queued = self.arrival  # later for one whose grammar is compiled first
+        self.started: float | None = None  # when it was first in a batch
         self.passed_over = 0
         # Whether a step can only be planned once the token before it is known.
         self.needs_tokens = request.sampling_params.has_penalties
+        self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
+        self.draft_again_at = 0  # output tokens before which none is made
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
         self.max_output = min(self.params.max_new_tokens, context_len - self.prompt_len)
         self.most_tokens = self.prompt_len + self.max_output
+        self.hidden_sum: npt.NDArray[np.float32] | None = None  # [H] of what is pooled so far
 
     # ------------------------------------------------------------------ lengths
 
@@ -135,6 +159,11 @@ class Req:
     def is_running(self) -> bool:
         return self.pool_idx is not None
 
+    @property
+    def times(self) -> RequestTimes:
+        started = self.started or self.queued  # a grammar may force the whole output
+        return RequestTimes(self.queued - self.arrival, started - self.queued)
+
     # ------------------------------------------------------------------ tokens
 
     @property
@@ -145,15 +174,56 @@ class Req:
         """The first ``end`` known tokens as an array of its own."""
         return np.frombuffer(self.tokens, dtype=np.int32, count=end).copy()
 
-    def replace_tail(self, keep: int, new_ids: list[int]) -> None:
-        """Keep ``keep`` output tokens, then append ``new_ids``; KV past the kept tokens is void."""
+    @property
+    def settled_len(self) -> int:
+        """Leading tokens that stay what they are, so that their KV may be shared already."""
+        if self.matcher is None:
+            return len(self.tokens)
+        return max(self.prompt_len, len(self.tokens) - MAX_RETOKENIZED)
+
+    def cut_output(self, keep: int) -> None:
+        """Keep ``keep`` output tokens; the KV and the logprobs of the others are void."""
         kept_total = self.prompt_len + keep
         del self.tokens[kept_total:]
         self.kv_len = min(self.kv_len, kept_total)
+        if self.output_logprobs is not None:
+            self.output_logprobs.cut(max(0, keep - self.sent_len))
         if keep < self.sent_len:
             self.withdrawn += self.sent_len - keep
             self.sent_len = keep
-        self.tokens.extend(new_ids)
+
+    def compute_from(self, first: int) -> None:
+        """The known tokens from position ``first`` on were not sampled: see to their rows.
+
+        The row of the last one predicts the next token. If logprobs are wanted, those of the
+        tokens come with the steps on them, of which the row before ``first`` is one; a slot that
+        the tree has of it gets what it holds already.
+        """
+        self.kv_len = min(self.kv_len, len(self.tokens) - 1)
+        if self.output_logprobs is not None:
+            self.kv_len = min(self.kv_len, first - 1)
+            if self.scored_len >= self.score_end:  # else the prompt's still come
+                self.scored_len = first
+            self.score_end = len(self.tokens)
+
+    # ------------------------------------------------------------------ pooling
+
+    def add_hidden(self, start: int, hidden: npt.NDArray[np.float32]) -> None:
+        """Take the summed hidden states [H] of a part that begins at token ``start``.
+
+        The first part of a prompt begins again: the request may have been retracted since.
+        """
+        if start == 0 or self.hidden_sum is None:
+            self.hidden_sum = hidden
+        else:
+            self.hidden_sum = self.hidden_sum + hidden
+
+    def pooled(self) -> bytes:
+        """The pooled vector of a finished request, float32; empty if it asked for none."""
+        if self.hidden_sum is None:
+            return b""
+        count = self.prompt_len if self.request.pooling == "mean" else 1
+        return (self.hidden_sum / np.float32(count)).tobytes()
 
     # ------------------------------------------------------------------ logprobs
 
@@ -170,13 +240,24 @@ class Req:
         return max(start, 1)
 
     @property
+    def reportable_len(self) -> int:
+        """Tokens that the client may be told of: with logprobs, those that have and keep theirs."""
+        if self.output_logprobs is None:
+            return len(self.tokens)
+        scored = self.prompt_len + self.sent_len + len(self.output_logprobs.values)
+        return scored if self.finish else min(scored, self.settled_len)
+
+    @property
     def longest_usable_prefix(self) -> int:
         """How many leading tokens may come from the cache.
 
         The last token is always recomputed (its hidden state predicts the next one), and so is
-        the token before the first one to be scored.
+        the token before the first one to be scored. What may be retokenised is not shared, and a
+        mean needs the hidden states of all.
         """
-        limit = len(self.tokens) - 1
-        if self.scored_len < self.prompt_len:
+        if self.request.pooling == "mean":
+            return 0
+        limit = min(len(self.tokens) - 1, self.settled_len)
+        if self.scored_len < self.score_end:
             limit = min(limit, self.scored_len - 1)
         return limit

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
 
 from sglang_lang.constrained.errors import GrammarError
 
@@ -21,22 +20,26 @@ from ..ipc import SchedulerPort
 from ..messages import (
     AbortRequest,
     BatchOutput,
-    ControlReply,
     ControlRequest,
     FinishReason,
     FromScheduler,
     GenerateRequest,
     RequestOutput,
+    ToScheduler,
 )
 from ..model_executor.model_runner import LaunchedStep
 from ..model_executor.step import StepInput
+from .admin import Admin
 from .batch import Batch
+from .control import Control
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
+from .masks import step_masks
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
+from .served_model import ServedModel
 from .stats import SchedulerStats
 from .step_builder import StepBuilder
 from .stop_checker import StopChecker, TokenBytes
@@ -45,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_MS = 1000
 COMPILING_WAIT_MS = 2
+ADMIN_WAIT_MS = 20
 LOADING_WAIT_MS = 1
 
 
@@ -80,6 +84,7 @@ class Scheduler:
         vocab_size: number of logits.
         overlap: plan a step while the one before computes.
         random_seed: seeds the requests that bring no seed of their own.
+        served: the model, for an operator who changes it; None where nobody does.
     """
 
     def __init__(  # noqa: PLR0913  (every part is handed in)
@@ -97,6 +102,7 @@ class Scheduler:
         vocab_size: int,
         overlap: bool,
         random_seed: int | None,
+        served: ServedModel | None = None,
     ) -> None:
         self._port = port
         self.runner = runner
@@ -116,6 +122,10 @@ class Scheduler:
         self._outbox: list[RequestOutput] = []
         self._replies: list[FromScheduler] = []
         self._stopping = False
+        keeps_kv = kv.tier is not None and kv.tier.store.persistent
+        self._admin = Admin(self, served, keeps_kv)
+        parts = (self.queues, kv, planner, grammars, self.stats, limits)
+        self._questions = Control(parts, self.flush_cache)
 
     # ------------------------------------------------------------------ the loop
 
@@ -128,6 +138,7 @@ class Scheduler:
             self.kv.close(save=self._stopping)
             self.runner.close()
             self._grammars.close()
+            self._admin.close()
             self._port.close()
 
     def step(self) -> None:
@@ -136,7 +147,7 @@ class Scheduler:
         if self._planner.victims or self._must_know_tokens():
             self._collect()
         self._make_room()
-        batch = self._plan()
+        batch = None if self._admin.holds else self._plan()
         launched = self._launch(batch) if batch is not None else None
         self._collect()
         if launched is not None:
@@ -147,8 +158,10 @@ class Scheduler:
         self._flush()
 
     def _must_know_tokens(self) -> bool:
-        in_flight = self._in_flight
-        return in_flight is not None and any(p.req.needs_tokens for p in in_flight.batch.parts)
+        if self._in_flight is None:
+            return False
+        reqs = [part.req for part in self._in_flight.batch.parts]
+        return any(req.needs_tokens for req in reqs) or self._planner.may_draft(reqs)
 
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""
@@ -164,7 +177,8 @@ class Scheduler:
             self._retract(self._planner.policy.retracts_first(running))
             self._planner.new_token_ratio.after_retraction(running)
             return self._plan()
-        parts += self._planner.admit(self.queues, budget)
+        if not self._admin.drains:
+            parts += self._planner.admit(self.queues, budget)
         if not parts:
             return None
         self._planner.new_token_ratio.decay()
@@ -177,7 +191,7 @@ class Scheduler:
             for part in batch.parts:
                 if part.start < part.req.prompt_len:
                     self.kv.publish(part.req)
-        self.stats.count_step(batch)
+        self.stats.count_step(batch, self._results.generated_tokens)
         return InFlight(batch, launched)
 
     def _give_masks(self, in_flight: InFlight) -> None:
@@ -185,14 +199,9 @@ class Scheduler:
 
         The tokens of the step before are known by now, those of the matchers therefore too.
         """
-        constrained = [req for req in in_flight.batch.sampling if req.matcher is not None]
-        if not constrained:
-            return
-        bitmask = np.full((len(constrained), self._mask_words), -1, dtype=np.int32)
-        for row, req in enumerate(constrained):
-            if req.finish is None and req.matcher is not None:
-                req.matcher.fill_next_token_bitmask(bitmask, row)
-        in_flight.launched.give_bitmask(bitmask)
+        bitmask = step_masks(in_flight.batch, self._mask_words)
+        if bitmask is not None:
+            in_flight.launched.give_bitmask(bitmask)
 
     def _collect(self) -> None:
         """Wait for the step in flight and give its tokens to their requests."""
@@ -210,22 +219,42 @@ class Scheduler:
     # ------------------------------------------------------------------ requests come and go
 
     def _receive(self) -> None:
-        for message in self._port.recv(self._patience_ms()):
+        for message in self._wait():
             if isinstance(message, GenerateRequest):
                 self._add(message)
             elif isinstance(message, AbortRequest):
                 self._abort(message)
-            else:
+            elif isinstance(message, ControlRequest):
                 self._control(message)
+            else:
+                self._replies += self._admin.take(message)
+        self._replies += self._admin.poll()
         ready, failed = self._grammars.poll()
         for failure in failed:
-            self._end(failure.req, FinishReason("abort", None, failure.message, 400))
+            constraint = failure.req.params.constraint
+            kind = constraint[0] if constraint is not None else None
+            self._end(failure.req, FinishReason("abort", None, failure.message, 400, kind))
         for req in ready:
             self._enqueue(req)
 
+    def _wait(self) -> list[ToScheduler]:
+        patience = self._patience_ms()
+        if not patience:
+            return self._port.recv(0)
+        begin = time.monotonic()
+        messages = self._port.recv(patience)
+        self.stats.idle_seconds += time.monotonic() - begin
+        return messages
+
     def _patience_ms(self) -> int:
         """How long the loop may wait for a message: not at all while there is work."""
-        if self._in_flight is not None or self.queues.running:
+        if self._in_flight is not None:
+            return 0
+        if self._admin.is_busy:
+            return 0 if self.queues.running and not self._admin.holds else ADMIN_WAIT_MS
+        if self._admin.holds:
+            return IDLE_WAIT_MS
+        if self.queues.running:
             return 0
         if self.queues.waiting:
             return LOADING_WAIT_MS if self.kv.is_loading else 0
@@ -236,13 +265,15 @@ class Scheduler:
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         req = Req(request, seed, self._limits.context_len)
         if problem := self._limits.refusal(req):
-            self._end(req, FinishReason("abort", None, problem, 400))
+            self._end(req, FinishReason("abort", None, problem, 400, "max_new_tokens"))
             return
         if params.stop or params.stop_regex:
             try:
                 req.stop_checker = StopChecker(params.stop, params.stop_regex, self._token_bytes)
             except GrammarError as error:
-                self._end(req, FinishReason("abort", None, f"stop_regex: {error}", 400))
+                self._end(
+                    req, FinishReason("abort", None, f"stop_regex: {error}", 400, "stop_regex")
+                )
                 return
         if params.constraint is not None:
             self._grammars.add(req)
@@ -250,6 +281,8 @@ class Scheduler:
             self._enqueue(req)
 
     def _enqueue(self, req: Req) -> None:
+        if req.matcher is not None:
+            req.queued = time.monotonic()
         req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
@@ -312,46 +345,41 @@ class Scheduler:
             self._outbox, self._replies = [], []
 
     def _control(self, request: ControlRequest) -> None:
-        ok, message = True, ""
-        data: dict[str, object] = {}
-        match request.action:
-            case "flush_cache":
-                ok, message = self._flush_cache()
-            case "shutdown":
-                self._stopping = True
-            case "stats":
-                data = self.snapshot()
-            case "radix_tree":
-                data = self.kv.tree(request.most_nodes)
-            case "pin_prefix":
-                pinned = self.kv.pin(request.input_ids, request.extra_key)
-                ok, data = pinned is not None, {"pinned_tokens": pinned}
-            case "unpin_prefix":
-                ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
-        self._replies.append(ControlReply(id=request.id, ok=ok, message=message, data=data))
+        if request.action == "shutdown":
+            self._stopping = True
+        self._replies.append(self._questions.answer(request))
 
-    def _flush_cache(self) -> tuple[bool, str]:
-        if self.queues.running or self.queues.waiting or len(self._grammars):
+    # ------------------------------------------------------------------ for the operator
+
+    @property
+    def num_running(self) -> int:
+        return len(self.queues.running)
+
+    @property
+    def num_held(self) -> int:
+        return len(self.queues.waiting) + len(self._grammars)
+
+    @property
+    def num_steps(self) -> int:
+        return self.stats.steps
+
+    def settle(self) -> None:
+        self._collect()
+
+    def abort_all(self) -> None:
+        self._abort(AbortRequest(rid_prefix=""))
+
+    def retract_all(self) -> None:
+        for req in self.queues.running[::-1]:
+            self._retract(req)
+
+    def flush_cache(self) -> tuple[bool, str]:
+        """Forget all cached KV; waiting requests have none while the scheduler is held."""
+        waits = self.num_held and not (self._admin.holds or self._admin.drains)
+        if self.num_running or waits:
             return False, "requests are running: the cache can only be flushed when none is"
         self._collect()
+        for req in self.queues.waiting:
+            req.tier_load = None
         self.kv.reset()
         return True, ""
-
-    def snapshot(self) -> dict[str, object]:
-        """The numbers behind /server_info and /metrics."""
-        cache = self.kv.prefix_cache
-        return {
-            "num_running_reqs": len(self.queues.running),
-            "num_queue_reqs": len(self.queues.waiting),
-            "num_grammar_queue_reqs": len(self._grammars),
-            "max_total_num_tokens": self._limits.max_total_tokens,
-            "num_used_tokens": self._limits.max_total_tokens
-            - self.kv.allocator.available()
-            - cache.evictable_size,
-            "num_free_slots": self.kv.allocator.available(),
-            "num_cached_tokens": cache.total_size,
-            "new_token_ratio": self._planner.new_token_ratio.value,
-            "num_pinned_tokens": cache.pinned_size,
-            **self.kv.counters(),
-            **self.stats.snapshot(),
-        }

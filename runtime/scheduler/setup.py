@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
-from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 
-from ..checkpoints.checkpoint import open_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, open_checkpoint
 from ..checkpoints.config import ModelConfig
 from ..ipc import SchedulerPort
 from ..messages import SchedulerReady
 from ..model_executor.memory import available_bytes, fit_slots, slot_bytes
 from ..model_executor.model_runner import ModelRunner
-from ..models.registry import load_model
+from ..models.registry import CausalLM, load_model
 from ..server_args import ServerArgs
 from ..text.chat import load_tokenizer
 from ..text.tokenizer import Tokenizer
@@ -34,6 +35,8 @@ from .planner import Planner
 from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Scheduler
+from .served_model import ServedModel
+from .speculation import NgramSpeculation
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
 
@@ -57,12 +60,15 @@ class LoadTimes:
         self._last = now
 
 
-def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, SchedulerReady]:
+def make_scheduler(
+    args: ServerArgs, port: SchedulerPort, weights_path: str | None = None
+) -> tuple[Scheduler, SchedulerReady]:
     """Load the model and put a scheduler around it.
 
     Args:
         args: resolved arguments.
         port: where the scheduler's messages come from and go to.
+        weights_path: safetensors that have replaced the model's own weights since the start.
 
     Returns:
         the scheduler, and the message that tells the API side what it can do.
@@ -80,7 +86,13 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    model = load_model(checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization)
+    dtype = DTYPES[args.dtype]
+
+    def load(source: Checkpoint) -> CausalLM:
+        return load_model(source, ops, dtype, device, context_len, args.quantization)
+
+    weights = open_checkpoint(weights_path, "safetensors") if weights_path else checkpoint
+    model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
     eos_token_ids = frozenset(tokenizer.eos_token_ids)
@@ -96,19 +108,22 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
+    spelled = _spelled_bytes(tokenizer)
+    speculation = _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
         kv=kv,
-        planner=_planner(args, kv, context_len),
+        planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=_results(args, tokenizer, config.vocab_size),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, config.vocab_size)),
-        token_bytes=_spelled_bytes(tokenizer).__getitem__,
+        results=_results(args, tokenizer, config.vocab_size, speculation),
+        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
         overlap=not args.disable_overlap_schedule,
         random_seed=args.random_seed,
+        served=ServedModel(runner, weights, load),
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
@@ -122,9 +137,16 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
     ]
 
 
-def _results(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> ResultProcessor:
+def _results(
+    args: ServerArgs,
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    speculation: NgramSpeculation | None,
+) -> ResultProcessor:
     jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
-    return ResultProcessor(frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval)
+    return ResultProcessor(
+        frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
+    )
 
 
 def _ready(
@@ -140,7 +162,20 @@ def _ready(
     )
 
 
-def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
+def _speculation(args: ServerArgs) -> NgramSpeculation | None:
+    if args.speculative_algorithm != "ngram":
+        return None
+    assert args.speculative_max_batch is not None
+    return NgramSpeculation(
+        args.speculative_num_draft_tokens,
+        args.speculative_ngram_min_match,
+        args.speculative_max_batch,
+    )
+
+
+def _planner(
+    args: ServerArgs, kv: KVCache, context_len: int, speculation: NgramSpeculation | None
+) -> Planner:
     assert args.max_running_requests is not None and args.chunked_prefill_size is not None
     return Planner(
         kv,
@@ -153,6 +188,7 @@ def _planner(args: ServerArgs, kv: KVCache, context_len: int) -> Planner:
         args.chunked_prefill_size if args.chunked_prefill_size > 0 else context_len,
         args.max_running_requests,
         args.schedule_conservativeness,
+        speculation,
     )
 
 
@@ -185,8 +221,8 @@ def _prefix_cache(
     return RadixCache(allocator, args.radix_eviction_policy, on_evict)
 
 
-def _grammar_compiler(args: ServerArgs, tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:
-    token_bytes = list(tokenizer.token_bytes)
-    token_bytes += [None] * (vocab_size - len(token_bytes))
-    vocabulary = Vocabulary.from_token_bytes(token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary, backend=args.grammar_backend)
+def _grammar_compiler(
+    args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
+) -> GrammarCompiler:
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
+    return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)

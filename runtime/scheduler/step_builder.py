@@ -38,7 +38,8 @@ class StepBuilder:
         parts = batch.parts
         starts = np.array([part.start for part in parts], dtype=np.int64)
         lengths = np.array([part.length for part in parts], dtype=np.int32)
-        known = np.array([len(part.req.tokens) for part in parts], dtype=np.int64)
+        drafts = [len(part.draft) for part in parts]
+        known = np.array([len(part.req.tokens) for part in parts], dtype=np.int64) + drafts
         pool = np.array([part.req.pool_idx for part in parts], dtype=np.int32)
         ends = starts + lengths
         row_ends = np.cumsum(lengths, dtype=np.int64)
@@ -48,10 +49,15 @@ class StepBuilder:
         input_ids = np.zeros(total, dtype=np.int64)
         for i in np.flatnonzero(known > starts).tolist():
             part, row = parts[i], first_rows[i]
-            tokens = part.req.tokens[part.start : part.start + part.length]
+            end = part.start + part.length - len(part.draft)
+            tokens = [*part.req.tokens[part.start : end], *part.draft]
             input_ids[row : row + len(tokens)] = tokens
         slots = self._req_pool.read_batch(np.repeat(pool, lengths), positions)
         scored = self._scored(parts, first_rows)
+        num_sampled = [part.num_sampled for part in parts]
+        sampled_requests = np.repeat(np.arange(len(parts)), num_sampled)
+        ahead = _count_up(num_sampled)
+        last = np.repeat(row_ends - num_sampled, num_sampled)
         return StepInput(
             input_ids=input_ids,
             pending_rows=(row_ends - 1)[ends > known],
@@ -60,14 +66,18 @@ class StepBuilder:
             req_pool_indices=pool,
             seq_lens=ends.astype(np.int32),
             extend_lens=lengths,
-            sampled_requests=np.array(
-                [i for i, part in enumerate(parts) if part.samples], dtype=np.int64
-            ),
+            sampled_rows=last + ahead,
+            sampled_requests=sampled_requests,
             scored_rows=np.array(scored.rows, dtype=np.int64),
             scored_targets=np.array(scored.targets, dtype=np.int64),
             scored_top=scored.top,
             scored_chosen=scored.chosen,
-            sampling=self._sampling(batch.sampling),
+            pooled_rows=[
+                (int(first_rows[i]) + part.pool_from - part.start, int(row_ends[i]))
+                for i, part in enumerate(parts)
+                if part.pool_from is not None
+            ],
+            sampling=self._sampling(batch.sampling, ahead.tolist()),
         )
 
     def _scored(self, parts: list[Part], first_rows: npt.NDArray[np.int64]) -> _Scored:
@@ -84,18 +94,21 @@ class StepBuilder:
                 scored.chosen.append(request.token_ids_logprob)
         return scored
 
-    def _sampling(self, reqs: list[Req]) -> SamplingBatch:
-        """How the rows draw; what depends on the requests alone is kept while they stay."""
+    def _sampling(self, reqs: list[Req], ahead: list[int]) -> SamplingBatch:
+        """How the rows draw; what depends on the requests alone is kept while they stay.
+
+        ``ahead``: drafted tokens between what a request has and what the row draws.
+        """
         if reqs != self._rows.reqs:
             self._rows = _SampledRows(reqs, self._vocab_size)
         rows = self._rows
         uniforms = [0.0] * len(reqs)
         for row in rows.drawn:
-            uniforms[row] = uniform(reqs[row].seed, reqs[row].output_len)
-        edits = [edit for row in rows.edited for edit in self._edits(row, reqs[row])]
+            uniforms[row] = uniform(reqs[row].seed, reqs[row].output_len + ahead[row])
+        edits = [edit for row in rows.edited for edit in self._edits(row, reqs[row], ahead[row])]
         return replace(rows.batch, uniforms=uniforms, edits=edits)
 
-    def _edits(self, row: int, req: Req) -> list[LogitEdit]:
+    def _edits(self, row: int, req: Req, ahead: int) -> list[LogitEdit]:
         params = req.params
         edits: list[LogitEdit] = []
         if params.repetition_penalty != 1.0:
@@ -110,10 +123,16 @@ class StepBuilder:
             ids = np.array(list(params.logit_bias), dtype=np.int64)
             add = np.array(list(params.logit_bias.values()), dtype=np.float32)
             edits.append(LogitEdit(row, ids, add))
-        if req.output_len <= params.min_new_tokens and req.matcher is None:
+        if req.output_len + ahead <= params.min_new_tokens and req.matcher is None:
             ends = np.array(self._eos + list(params.stop_token_ids), dtype=np.int64)
             edits.append(LogitEdit(row, ends, MINUS_INFINITY))
         return edits
+
+
+def _count_up(lengths: list[int]) -> npt.NDArray[np.int64]:
+    """0 .. length - 1 of each length, one after another."""
+    counts = np.array(lengths, dtype=np.int64)
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 @dataclass(slots=True)

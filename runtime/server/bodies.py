@@ -7,12 +7,11 @@ import re
 from typing import TypeVar
 
 import msgspec
-from fastapi import Request
+from starlette.requests import Request
 
 from ..errors import RequestError
 
 S = TypeVar("S", bound=msgspec.Struct)
-MAX_BODY_BYTES = 64 << 20
 _PATH = re.compile(r" - at `\$\.?([^`]*)`")
 
 
@@ -20,17 +19,20 @@ async def read(request: Request, kind: type[S]) -> S:
     """Decode the body.
 
     Raises:
-        RequestError: 413 for a body that is too large, 400 naming the field for one that is wrong.
+        RequestError: names the field that is wrong; 413 for a body that is too large.
     """
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise RequestError(f"the body is larger than {MAX_BODY_BYTES} bytes", status=413)
-        chunks.append(chunk)
+    return decode(await request.body(), kind)
+
+
+async def read_optional(request: Request, kind: type[S]) -> S:
+    """``read``, but no body at all is an empty one."""
+    return decode(await request.body() or b"{}", kind)
+
+
+def decode(data: bytes, kind: type[S]) -> S:
+    """JSON text to a struct; RequestError names the field that is wrong."""
     try:
-        return msgspec.json.decode(b"".join(chunks), type=kind)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         message = str(error)
         path = _PATH.search(message)

@@ -6,13 +6,18 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from ..checkpoints.config import ModelConfig
 from ..errors import RequestError
+from ..messages import Pooling
 from ..server_args import ServerArgs
+from ..text.dialect import Dialect
+from ..text.sessions import Sessions
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
+from .http_stats import HttpStats
+from .openai.response_store import ResponseStore
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
 
@@ -23,7 +28,16 @@ class ServerContext:
     manager: TokenizerManager
     config: ModelConfig
     model_name: str
+    http_stats: HttpStats = field(default_factory=HttpStats)
+    startup_seconds: float | None = None  # known once it can take requests
+    sessions: Sessions = field(default_factory=Sessions)
+    weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))
+    dialect: Dialect = field(init=False)
+    responses: ResponseStore = field(default_factory=ResponseStore)
+
+    def __post_init__(self) -> None:
+        self.dialect = Dialect.of(self.manager.tokenizer, self.args)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -33,6 +47,13 @@ class ServerContext:
     def max_model_len(self) -> int:
         ready = self.manager.ready
         return ready.context_len if ready is not None else self.config.context_len
+
+    @property
+    def pooling(self) -> Pooling:
+        """How this model's hidden states become one vector."""
+        if self.args.pooling != "auto":
+            return self.args.pooling
+        return self.config.embedding.pooling or "mean"
 
     def check_model(self, name: str | None) -> None:
         """404 for a model that is not served; these names, None and "" mean the served one."""
@@ -52,6 +73,11 @@ class ServerContext:
             "owned_by": "sglang-lang",
             "root": self.args.model_path or self.model_name,
             "max_model_len": self.max_model_len,
+            "embedding": {
+                "pooling": self.pooling,
+                "dimensions": self.config.hidden_size,
+                "trained_for_embedding": self.config.embedding.pooling is not None,
+            },
         }
 
 

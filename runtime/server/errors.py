@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from ..errors import CapacityError, EngineDeadError, RequestError
 
 logger = logging.getLogger(__name__)
 
+Envelope = Callable[[Exception], dict[str, Any]]
+
 RETRY_AFTER_SECONDS = "1"
 _TYPES = {
     400: "invalid_request_error",
-    401: "authentication_error",
+    401: "invalid_request_error",
     403: "permission_error",
     404: "invalid_request_error",
+    408: "timeout_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
     499: "request_aborted",
@@ -35,22 +39,28 @@ def status_of(error: Exception) -> int:
     return 500
 
 
-def envelope(error: Exception) -> dict[str, Any]:
-    """``{"error": {message, type, param, code}}``, as OpenAI's API answers."""
-    status = status_of(error)
+def message_of(error: Exception) -> str:
+    """What the client is told: nothing of the insides when the fault is ours."""
     known = isinstance(error, RequestError | CapacityError | EngineDeadError)
+    return str(error) if known else "internal error; see the server's log"
+
+
+def openai_envelope(error: Exception) -> dict[str, Any]:
+    """``{"error": {message, type, param, code}}``, as OpenAI's API answers."""
     return {
         "error": {
-            "message": str(error) if known else "internal error; see the server's log",
-            "type": _TYPES.get(status, "server_error"),
+            "message": message_of(error),
+            "type": _TYPES.get(status_of(error), "server_error"),
             "param": getattr(error, "param", None),
             "code": getattr(error, "code", None),
         }
     }
 
 
-async def on_error(request: Request, error: Exception) -> JSONResponse:
-    """The handler of every exception that leaves a route."""
+def error_response(
+    request: Request, error: Exception, envelope: Envelope = openai_envelope
+) -> JSONResponse:
+    """The answer to any exception: its status and ``envelope``, and a log line if it is ours."""
     status = status_of(error)
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+import psutil
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
-from ..errors import SGLangError
+from ..errors import ServerArgsError, SGLangError
+from ..listener import address_of
 from ..sampling_params import SamplingParams
 from ..server_args import ServerArgs
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
 from .app import create_app
 from .context import ServerContext
+from .request_log import RequestLog
 from .supervisor import SchedulerProcess, Supervisor
+from .tracing import RequestTracer
 
 logger = logging.getLogger(__name__)
 
-GRACEFUL_SECONDS = 30  # that running requests have after SIGTERM
 BACKLOG = 4096
 
 
@@ -39,13 +45,30 @@ def serve(
     Raises:
         SGLangError: the scheduler cannot start.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner, _observed(args, context):
         supervisor = Supervisor(args, context.manager, scheduler)
         try:
             runner.run(_start(supervisor))
             runner.run(_listen(args, context, supervisor, listener))
         finally:
             runner.run(supervisor.stop())
+
+
+@contextmanager
+def _observed(args: ServerArgs, context: ServerContext) -> Iterator[None]:
+    """Requests are logged and traced as the arguments say."""
+    observers = context.manager.observers
+    if args.log_requests:
+        observers.append(RequestLog(context.tokenizer, args.log_requests_level))
+    if args.otlp_endpoint is None:
+        yield
+        return
+    tracer = RequestTracer(args.otlp_endpoint, context.model_name)
+    observers.append(tracer)
+    try:
+        yield
+    finally:
+        tracer.close()
 
 
 async def _start(supervisor: Supervisor) -> None:
@@ -62,22 +85,31 @@ async def _listen(
     args: ServerArgs, context: ServerContext, supervisor: Supervisor, listener: socket.socket
 ) -> None:
     @asynccontextmanager
-    async def beside(app: FastAPI) -> AsyncIterator[None]:
+    async def beside(app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.ensure_future(supervisor.run_forever())
         if not args.skip_server_warmup:
             await _warm_up(context.manager)
-        logger.info("%s on http://%s:%d", context.model_name, *listener.getsockname()[:2])
+        context.startup_seconds = time.time() - psutil.Process().create_time()
+        scheme = "http" if args.ssl_certfile is None else "https"
+        logger.info("%s on %s", context.model_name, address_of(listener, scheme))
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
     config = uvicorn.Config(
         create_app(context, beside),
-        log_level=args.log_level,
+        log_config=None,
         access_log=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_graceful_shutdown=math.ceil(args.graceful_timeout),
+        ssl_certfile=args.ssl_certfile,
+        ssl_keyfile=args.ssl_keyfile,
+        ssl_keyfile_password=args.ssl_keyfile_password,
     )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ServerArgsError(f"--ssl-certfile {args.ssl_certfile}: {error}") from error
     await uvicorn.Server(config).serve(sockets=[listener])
 
 

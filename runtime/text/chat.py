@@ -10,6 +10,7 @@ from typing import Any
 from ..checkpoints.checkpoint import Checkpoint
 from ..errors import RequestError, ServerArgsError
 from ..server_args import ServerArgs
+from .chat_messages import for_template
 from .tokenizer import Tokenizer
 
 
@@ -48,8 +49,8 @@ def render_chat(
 
     Args:
         tokenizer: has the template.
-        messages: role and content each; a list of text parts counts as their text.
-        tools: OpenAI tool definitions.
+        messages: as OpenAI's API has them; a list of text parts counts as their text.
+        tools: OpenAI tool definitions; a system text tells of them where the template cannot.
         add_generation_prompt: end with the opening of the assistant's turn.
         continue_final_message: end inside the last message, right after its content, instead.
         chat_template_kwargs: further names for the template.
@@ -57,7 +58,7 @@ def render_chat(
     Raises:
         RequestError: no template, messages it refuses, or both endings asked for.
     """
-    plain = [_with_plain_content(message) for message in messages]
+    plain, tools = for_template(messages, tools, tokenizer.chat_template or "")
     kwargs = dict(chat_template_kwargs or {})
     if not continue_final_message:
         return tokenizer.render_chat(plain, tools, add_generation_prompt, **kwargs)
@@ -78,21 +79,3 @@ def render_chat(
             param="continue_final_message",
         )
     return text
-
-
-def _with_plain_content(message: Mapping[str, Any]) -> dict[str, Any]:
-    plain = dict(message)
-    content = plain.get("content")
-    if isinstance(content, list):
-        plain["content"] = "".join(_text_of(part) for part in content)
-    return plain
-
-
-def _text_of(part: Any) -> str:
-    if isinstance(part, Mapping) and part.get("type") in ("text", "input_text", "output_text"):
-        return str(part.get("text", ""))
-    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    raise RequestError(
-        f"message content of type {kind!r} is not supported: this model reads text only",
-        param="messages",
-    )

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import RequestError
 from ..messages import FinishReason, Logprobs
 
 
 @dataclass(slots=True)
 class Generation:
-    """Output of one sequence so far; ``delta`` is the text that the last message added."""
+    """Output of one sequence so far; ``delta`` is the text that the last message added.
+
+    Of the output ids from before it, ``kept`` still stand and ``withdrawn`` do not: jump-forward
+    may replace some.
+    """
 
     rid: str
     text: str = ""
     delta: str = ""
     output_ids: list[int] = field(default_factory=list)
+    kept: int = 0
+    withdrawn: int = 0
     finish: FinishReason | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     forced_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
+    pooled: bytes = b""  # the vector of a pooling request, float32
     e2e_latency: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
@@ -39,6 +50,10 @@ class Generation:
             "num_retractions": self.num_retractions,
             "e2e_latency": self.e2e_latency,
         }
+        if self.drafted_tokens:
+            meta["spec_drafted_tokens"] = self.drafted_tokens
+            meta["spec_accepted_tokens"] = self.accepted_tokens
+            meta["spec_accept_rate"] = self.accepted_tokens / self.drafted_tokens
         if self.warnings:
             meta["warnings"] = self.warnings
         texts = token_text or {}
@@ -107,3 +122,15 @@ def _rivals(
     rows: list[list[tuple[float, int]]], texts: dict[int, str]
 ) -> list[list[tuple[float, int, str | None]]]:
     return [[(value, token_id, texts.get(token_id)) for value, token_id in row] for row in rows]
+
+
+def raise_aborted(generation: Generation, param_names: Mapping[str, str]) -> None:
+    """An aborted request ends in an exception that says why, in the client's words."""
+    finish = generation.finish
+    assert finish is not None
+    raise RequestError(
+        finish.message or "the request was aborted",
+        param=param_names.get(finish.param, finish.param) if finish.param else None,
+        status=finish.status_code or 500,
+        code="request_aborted" if finish.status_code == 499 else None,
+    )

@@ -24,6 +24,7 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "extra_key": (str, type(None)),
     "add_special_tokens": (bool,),
 }
+PER_PROMPT = ("return_logprob", "logprob_start_len", "top_logprobs_num", "token_ids_logprob")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Inputs:
     def single(self) -> GenerateInput:
         """The one request of a call that may have only one."""
         if self.is_list:
-            raise RequestError("stream takes one prompt and n = 1 here", param="stream")
+            raise RequestError("this takes one prompt and n = 1", param="n")
         return self.parts[0]
 
 
@@ -49,19 +50,19 @@ def as_inputs(
     stream: bool = False,
     **options: Any,
 ) -> Inputs:
-    """Take a native request apart.
+    """Take a native request apart. The options of ``PER_PROMPT`` may be lists, one for each prompt.
 
     Raises:
         RequestError: names the field that is wrong.
     """
-    _check_options(options)
     texts, ids, is_list = _prompts(prompt, input_ids)
     count = len(texts) or len(ids)
+    spread = [_of_prompt(options, i, count) for i in range(count)]
+    for one in spread:
+        _check_options(one)
     params = _params_list(sampling_params, count)
-    rids = _rids(options.pop("rid", None), count)
-    with_text = options.pop("return_text_in_logprobs", False)
-    if options.get("logprob_start_len") == -1:
-        options["logprob_start_len"] = None
+    rids = _rids(options.get("rid"), count)
+    with_text = options.get("return_text_in_logprobs", False)
     parts: list[GenerateInput] = []
     for i in range(count):
         request = GenerateInput(
@@ -69,7 +70,7 @@ def as_inputs(
             input_ids=ids[i] if ids else None,
             sampling_params=params[i],
             stream=stream,
-            **options,
+            **_for_input(spread[i]),
         )
         parts += with_samples(request, rids[i])
     if len(parts) > MAX_BATCH:
@@ -86,6 +87,34 @@ def as_response(manager: TokenizerManager, inputs: Inputs, done: list[Generation
 def as_dict(manager: TokenizerManager, generation: Generation, with_text: bool) -> dict[str, Any]:
     texts = manager.token_texts(generation.logprob_token_ids()) if with_text else None
     return generation.as_dict(texts)
+
+
+def _of_prompt(options: Mapping[str, Any], place: int, count: int) -> dict[str, Any]:
+    """The options of one prompt of several."""
+    own = dict(options)
+    for name in PER_PROMPT:
+        value = options.get(name)
+        nested = name == "token_ids_logprob"
+        if not isinstance(value, list | tuple) or (nested and not _has_rows(value)):
+            continue
+        if len(value) != count:
+            raise RequestError(f"{name} has {len(value)} entries for {count} prompts", param=name)
+        own[name] = value[place]
+        if own[name] is None:
+            del own[name]
+    return own
+
+
+def _has_rows(token_ids: Sequence[Any]) -> bool:
+    return any(row is None or isinstance(row, list | tuple) for row in token_ids)
+
+
+def _for_input(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the options ``GenerateInput`` takes; SGLang's -1 is "output tokens only"."""
+    own = {k: v for k, v in options.items() if k not in ("rid", "return_text_in_logprobs")}
+    if own.get("logprob_start_len") == -1:
+        own["logprob_start_len"] = None
+    return own
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

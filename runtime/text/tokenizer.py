@@ -179,6 +179,11 @@ class Tokenizer:
                 table[token_id] = to_bytes(token)
         return table
 
+    def token_id(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it, None if the model has no such token."""
+        token_id: int | None = self._backend.token_to_id(token)
+        return token_id if token_id is not None and token_id < self.vocab_size else None
+
     @property
     def chat_template(self) -> str | None:
         """The Jinja text of the usual template, None when the model has none."""

@@ -6,29 +6,33 @@ Runs in the API process on one event loop; the scheduler is behind a ``Scheduler
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
 from ..ipc import SchedulerClient
 from ..messages import (
     AbortRequest,
     Action,
+    AdminRequest,
     BatchOutput,
     ControlReply,
     ControlRequest,
     GenerateRequest,
+    Pooling,
     RequestOutput,
     SchedulerReady,
 )
 from ..sampling_params import SamplingParams
+from .commands import Commands
 from .detokenizer import IncrementalDetokenizer
-from .generation import Generation, extend_logprobs
+from .generation import Generation, raise_aborted
+from .live_request import LiveRequest
+from .request_stats import RequestStats
 from .tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -53,23 +57,21 @@ class GenerateInput:
     priority: int = 0
     extra_key: str | None = None
     add_special_tokens: bool = True
+    pooling: Pooling | None = None  # one vector instead of text; max_new_tokens must be 0
     prompt_field: str | None = None  # what the client calls the prompt, for errors
+    param_names: Mapping[str, str] = field(default_factory=dict)  # and sampling parameters
 
 
-@dataclass(slots=True)
-class _Live:
-    """A request that the scheduler is working on.
+class RequestObserver(Protocol):
+    """Is told of every request; what it learns it reads from the live request."""
 
-    What it says waits in ``inbox`` until the reader asks: a generation never changes under a reader
-    that is still busy with it, and one that is slow gets several tokens at once.
-    """
+    def started(self, live: LiveRequest) -> None:
+        """It goes to the scheduler; called in the context of its client."""
+        ...
 
-    generation: Generation
-    detokenizer: IncrementalDetokenizer
-    started: float = field(default_factory=time.perf_counter)
-    inbox: list[RequestOutput] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    error: Exception | None = None
+    def ended(self, live: LiveRequest, reason: str) -> None:
+        """``reason``: a finish reason's type, or ``error`` when the scheduler died."""
+        ...
 
 
 class TokenizerManager:
@@ -77,20 +79,27 @@ class TokenizerManager:
 
     Args:
         tokenizer: of the served model.
-        max_queued: most live requests; more raise CapacityError. None for no limit.
+        max_queued: most live requests beside those that one batch holds; more raise
+            CapacityError. None for no limit.
+        timeout: seconds after which a request is aborted. None for no limit.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_queued: int | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, max_queued: int | None, timeout: float | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self._max_queued = max_queued
+        self._timeout = timeout
         self._client: SchedulerClient | None = None
         self.ready: SchedulerReady | None = None
-        self._live: dict[str, _Live] = {}
-        self._controls: dict[int, asyncio.Future[ControlReply]] = {}
-        self._control_ids = itertools.count(1)
+        self._live: dict[str, LiveRequest] = {}
+        self.stats = RequestStats()
+        self.observers: list[RequestObserver] = []
+        self._commands = Commands()
         self._bytes = tokenizer.token_bytes
         self._longest_token = max(len(data) for data in self._bytes if data is not None)
         self.last_message = time.monotonic()
+        self.weights_path: str | None = None  # what has replaced the model's own weights
 
     # ------------------------------------------------------------------ the scheduler
 
@@ -110,36 +119,42 @@ class TokenizerManager:
         """The scheduler is gone: every live request ends with ``error``."""
         self._client = None
         for live in self._live.values():
-            live.error = error
-            live.changed.set()
-        for future in self._controls.values():
-            if not future.done():
-                future.set_exception(error)
+            live.fail(error)
+            self._end(live, "error")
+        self._commands.fail(error)
         self._live.clear()
-        self._controls.clear()
 
     async def read_forever(self, client: SchedulerClient) -> None:
         """Hand on what the scheduler says; runs until cancelled."""
         while True:
-            for message in await client.recv():
-                self.last_message = time.monotonic()
+            messages = await client.recv()
+            self.last_message = time.monotonic()
+            now = time.perf_counter()
+            for message in messages:
                 if isinstance(message, BatchOutput):
                     for output in message.outputs:
-                        self._take(output)
+                        self._take(output, now)
                 elif isinstance(message, ControlReply):
-                    future = self._controls.pop(message.id, None)
-                    if future is not None and not future.done():
-                        future.set_result(message)
+                    self._commands.take(message)
 
-    def _take(self, output: RequestOutput) -> None:
+    def _take(self, output: RequestOutput, now: float) -> None:
         live = self._live.get(output.rid)
         if live is None:
             return  # aborted by its client, who no longer listens
         live.inbox.append(output)
+        self.stats.count_output(live, output, now)
         if output.finish is not None:
-            live.generation.e2e_latency = time.perf_counter() - live.started
             del self._live[output.rid]
+            live.times = output.times
+            live.generation.completion_tokens = output.completion_tokens
+            self._end(live, output.finish.type)
         live.changed.set()
+
+    def _end(self, live: LiveRequest, reason: str) -> None:
+        live.end()
+        self.stats.count_ended(live, reason)
+        for observer in self.observers:
+            observer.ended(live, reason)
 
     # ------------------------------------------------------------------ generating
 
@@ -162,13 +177,15 @@ class TokenizerManager:
                 live.changed.clear()
                 if live.error is not None:
                     raise live.error
-                _read(live)
+                live.read()
                 if generation.finish is not None and generation.finish.type == "abort":
-                    raise_aborted(generation)
+                    raise_aborted(generation, request.param_names)
                 yield generation
         finally:
-            if self._live.pop(generation.rid, None) is not None and self._client is not None:
-                self._client.send([AbortRequest(rid_prefix=generation.rid, exact=True)])
+            if self._live.pop(generation.rid, None) is not None:
+                self._end(live, "abort")
+                if self._client is not None:
+                    self._client.send([AbortRequest(rid_prefix=generation.rid, exact=True)])
 
     async def generate(self, request: GenerateInput) -> Generation:
         """The request's whole output."""
@@ -195,15 +212,15 @@ class TokenizerManager:
             for task in tasks.values():
                 task.cancel()
 
-    async def _submit(self, request: GenerateInput) -> _Live:
+    async def _submit(self, request: GenerateInput) -> LiveRequest:
+        arrived = time.perf_counter()
         params = request.sampling_params
         params.validate(self.tokenizer.vocab_size)
         input_ids = await self.input_ids(request)
         client = self._client
         if client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
-        if self._max_queued is not None and len(self._live) >= self._max_queued:
-            raise CapacityError(f"{len(self._live)} requests are waiting; try again later")
+        self._check_queue()
         rid = request.rid or uuid.uuid4().hex
         if rid in self._live:
             raise RequestError(f"a request with rid {rid!r} is running", param="rid")
@@ -212,7 +229,6 @@ class TokenizerManager:
             params.stop,
             params.no_stop_trim,
         )
-        live = _Live(Generation(rid, prompt_tokens=len(input_ids)), detokenizer)
         message = GenerateRequest(
             rid=rid,
             input_ids=input_ids,
@@ -224,10 +240,25 @@ class TokenizerManager:
             token_ids_logprob=list(request.token_ids_logprob),
             priority=request.priority,
             extra_key=request.extra_key,
+            pooling=request.pooling,
         )
+        generation = Generation(rid, prompt_tokens=len(input_ids))
+        live = LiveRequest(message, generation, detokenizer, arrived)
         self._live[rid] = live
+        self.stats.count_started(live)
+        for observer in self.observers:
+            observer.started(live)
         client.send([message])
+        if self._timeout is not None:
+            live.time_out_after(self._timeout)
         return live
+
+    def _check_queue(self) -> None:
+        if self._max_queued is None or self.ready is None:
+            return
+        waiting = len(self._live) - self.ready.max_running_requests
+        if waiting >= self._max_queued:
+            raise CapacityError(f"{waiting} requests are waiting; try again later")
 
     async def encode(self, text: str, add_special_tokens: bool, param: str = "text") -> list[int]:
         """Token ids of a prompt.
@@ -296,17 +327,24 @@ class TokenizerManager:
 
     async def control(self, action: Action, **fields: Any) -> ControlReply:
         """Ask the scheduler for something that is not generation; see ControlRequest."""
+        return await self.ask(ControlRequest(id=0, action=action, **fields))
+
+    async def ask(
+        self, request: ControlRequest | AdminRequest, timeout: float = CONTROL_TIMEOUT_SECONDS
+    ) -> ControlReply:
+        """Send a request that is not generation, and wait for its reply.
+
+        Raises:
+            EngineDeadError: there is no scheduler, or it does not answer in ``timeout`` seconds.
+        """
         if self._client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
-        request = ControlRequest(id=next(self._control_ids), action=action, **fields)
-        future = asyncio.get_running_loop().create_future()
-        self._controls[request.id] = future
-        self._client.send([request])
-        try:
-            return await asyncio.wait_for(future, CONTROL_TIMEOUT_SECONDS)
-        except TimeoutError:
-            del self._controls[request.id]
-            raise EngineDeadError(f"the scheduler does not answer ({action})") from None
+        return await self._commands.ask(self._client, request, timeout)
+
+    def ping(self) -> None:
+        """Make the scheduler say something; nobody waits for it."""
+        if self._client is not None:
+            self._client.send([ControlRequest(id=0, action="ping")])
 
     def room_after(self, prompt_len: int) -> int:
         """Output tokens that a prompt of this length leaves room for, at least 1."""
@@ -330,32 +368,6 @@ class TokenizerManager:
         return self._bytes[token_id] or b""
 
 
-def _read(live: _Live) -> None:
-    """Bring the generation up to date with its inbox."""
-    generation = live.generation
-    generation.delta = ""
-    for output in live.inbox:
-        if output.replaced:
-            del generation.output_ids[-output.replaced :]
-        generation.output_ids += output.token_ids
-        generation.delta += live.detokenizer.add(output.token_ids, output.replaced, output.finish)
-        generation.input_logprobs = extend_logprobs(
-            generation.input_logprobs, output.input_logprobs
-        )
-        generation.output_logprobs = extend_logprobs(
-            generation.output_logprobs, output.output_logprobs
-        )
-        generation.prompt_tokens = output.prompt_tokens
-        generation.completion_tokens = output.completion_tokens
-        generation.cached_tokens = output.cached_tokens
-        generation.forced_tokens = output.forced_tokens
-        generation.num_retractions = output.num_retractions
-        generation.warnings = output.warnings
-        generation.finish = output.finish
-    generation.text = live.detokenizer.text
-    live.inbox.clear()
-
-
 def _with_ids(request: GenerateInput, input_ids: list[int]) -> GenerateInput:
     """The request with its prompt tokenised; errors still name what the client sent."""
     prompt_field = request.prompt_field or ("text" if request.input_ids is None else "input_ids")
@@ -377,14 +389,3 @@ def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:
         )
         for i in range(params.n)
     ]
-
-
-def raise_aborted(generation: Generation) -> None:
-    """An aborted request ends in an exception that says why."""
-    finish = generation.finish
-    assert finish is not None
-    raise RequestError(
-        finish.message or "the request was aborted",
-        status=finish.status_code or 500,
-        code="request_aborted" if finish.status_code == 499 else None,
-    )

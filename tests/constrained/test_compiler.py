@@ -1,52 +1,46 @@
-"""The compiler: one compilation for equal requests, a bounded cache, bounded input."""
+"""The compiler: every kind, one compilation for equal requests, bounded input."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from sglang_lang.constrained.compiler import (
-    CompiledGrammar,
-    GrammarCache,
     GrammarCompiler,
     GrammarLimits,
 )
 from sglang_lang.constrained.errors import GrammarError
-from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.kernels.native import NoCompilerError
 
 VOCABULARY = Vocabulary.from_token_bytes([*(bytes([b]) for b in range(256)), None], [256])
 
 
-class Sized:
-    """A grammar of which only the size matters."""
-
-    def __init__(self, memory_bytes: int) -> None:
-        self.memory_bytes = memory_bytes
-
-    def matcher(self) -> GrammarMatcher:
-        raise AssertionError("never asked for")
-
-
-@pytest.fixture(scope="module", params=["native", "llguidance"])
+@pytest.fixture(scope="module", params=["native", "llguidance", "outlines"])
 def compiler(request: pytest.FixtureRequest) -> GrammarCompiler:
     return GrammarCompiler(VOCABULARY, request.param)
 
 
 def test_every_kind_compiles(compiler: GrammarCompiler) -> None:
     tag = {"structures": [{"begin": "<f>", "schema": {}, "end": "</f>"}], "triggers": ["<f"]}
+    calls: dict[str, object] = {
+        "opening": "[",
+        "begin": "",
+        "end": "",
+        "separator": ",",
+        "closing": "]",
+    }
+    calls |= {"calls": [{"type": "object", "maxProperties": 0}], "min": 1, "max": None}
     texts = {
         compiler.compile("regex", "a+"): b"aa",
         compiler.compile("choices", ["yes", "no"]): b"no",
         compiler.compile("ebnf", 'start: "x"+'): b"xx",
         compiler.compile("json_schema", '{"type": "null"}'): b"null",
         compiler.compile("structural_tag", json.dumps(tag)): b"free <f>1</f>",
+        compiler.compile("tool_calls", json.dumps(calls)): b"[{},{}]",
     }
     for grammar, text in texts.items():
         matcher = grammar.matcher()
@@ -57,52 +51,6 @@ def test_an_equal_request_gets_the_same_grammar(compiler: GrammarCompiler) -> No
     assert compiler.compile("regex", "b+") is compiler.compile("regex", "b+")
     assert compiler.compile("choices", ["a", "b"]) is compiler.compile("choices", ("a", "b"))
     assert compiler.compile("regex", "null") is not compiler.compile("ebnf", 'start: "null"')
-
-
-def test_concurrent_equal_requests_build_once() -> None:
-    cache = GrammarCache(max_bytes=1000)
-    entered, release = threading.Event(), threading.Event()
-    builds: list[int] = []
-
-    def build() -> CompiledGrammar:
-        builds.append(1)
-        entered.set()
-        release.wait()
-        return Sized(1)
-
-    with ThreadPoolExecutor(4) as pool:
-        results = [pool.submit(cache.get, "k", build) for _ in range(4)]
-        entered.wait()
-        release.set()
-        assert len({id(result.result()) for result in results}) == 1
-    assert len(builds) == 1
-
-
-def test_a_failure_reaches_the_caller_and_is_not_kept() -> None:
-    cache = GrammarCache(max_bytes=1000)
-
-    def fail() -> CompiledGrammar:
-        raise GrammarError("no")
-
-    with pytest.raises(GrammarError):
-        cache.get("k", fail)
-    grammar = Sized(1)
-    assert cache.get("k", lambda: grammar) is grammar
-
-
-def test_the_least_recently_used_is_dropped_beyond_the_limit() -> None:
-    cache = GrammarCache(max_bytes=100)
-    first, second = cache.get("a", lambda: Sized(40)), cache.get("b", lambda: Sized(40))
-    cache.get("a", lambda: Sized(0))
-    cache.get("c", lambda: Sized(40))
-    assert cache.get("a", lambda: Sized(0)) is first
-    assert cache.get("b", lambda: Sized(0)) is not second
-
-
-def test_one_grammar_beyond_the_limit_still_serves() -> None:
-    cache = GrammarCache(max_bytes=10)
-    large = cache.get("large", lambda: Sized(50))
-    assert cache.get("large", lambda: Sized(0)) is large
 
 
 @pytest.mark.parametrize(
@@ -128,6 +76,7 @@ def test_one_grammar_beyond_the_limit_still_serves() -> None:
         ("structural_tag", '{"structures": [], "triggers": ["a"]}'),
         ("structural_tag", '{"structures": [{"begin": "a"}], "triggers": ["a"]}'),
         ("structural_tag", '{"type": "structural_tag", "format": {"type": "any_text"}}'),
+        ("tool_calls", "{}"),
     ],
 )
 def test_wrong_or_hostile_input_ends_in_a_clear_error(
@@ -186,7 +135,7 @@ def test_without_a_compiler_grammars_run_in_python(monkeypatch: pytest.MonkeyPat
     def no_compiler(vocabulary: Vocabulary) -> None:
         raise NoCompilerError("none here")
 
-    monkeypatch.setattr("sglang_lang.constrained.compiler.NativeVocabulary", no_compiler)
+    monkeypatch.setattr("sglang_lang.constrained.native_backend.NativeVocabulary", no_compiler)
     with pytest.warns(RuntimeWarning, match="none here.*slower"):
         matcher = GrammarCompiler(VOCABULARY).compile("regex", "ab?").matcher()
     assert matcher.accept_token(ord("a")) and matcher.is_accepting()
@@ -201,3 +150,29 @@ def test_limits_can_be_set() -> None:
     compiler = GrammarCompiler(VOCABULARY, "llguidance", limits=GrammarLimits(max_json_depth=2))
     with pytest.raises(GrammarError, match="deeper than 2"):
         compiler.compile("json_schema", '{"a": {"b": {}}}')
+
+
+def test_json_is_spelled_as_the_request_asks() -> None:
+    compiler = GrammarCompiler(VOCABULARY)
+    schema = '{"properties": {"a": {"const": 1}, "b": {"const": 2}}, "required": ["a", "b"]}'
+    schema = schema.replace("{", '{"type": "object", ', 1)
+    spaced = compiler.compile("json_schema", schema, whitespace="spaced").matcher()
+    compact = compiler.compile("json_schema", schema, whitespace="compact").matcher()
+    assert spaced.forced().startswith(b'{"a": 1, "b": 2')
+    assert compact.forced().startswith(b'{"a":1,"b":2')
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "tool_calls"])
+def test_without_strict_what_is_not_enforced_is_named(kind: str) -> None:
+    array = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    frame = {"opening": "", "begin": "<", "end": ">", "separator": "", "closing": ""}
+    value = array if kind == "json_schema" else {**frame, "calls": [array], "min": 1, "max": 1}
+    compiler = GrammarCompiler(VOCABULARY)
+    with pytest.raises(GrammarError, match="uniqueItems"):
+        compiler.compile(kind, json.dumps(value))  # type: ignore[arg-type]
+    grammar = compiler.compile(kind, json.dumps(value), strict=False)  # type: ignore[arg-type]
+    assert len(grammar.warnings) == 1 and "uniqueItems at /properties/a" in grammar.warnings[0]
+    text = b'{"a": [1, 1]}' if kind == "json_schema" else b'<{"a": [1, 1]}>'
+    matcher = grammar.matcher()
+    assert all(map(matcher.accept_token, text)) and matcher.is_accepting()
+    assert not compiler.compile("json_schema", '{"type": "null"}', strict=False).warnings

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jsonschema
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sglang_lang.constrained.backend import JsonSchema
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.llguidance_backend import LLGuidanceBackend, LLGuidanceMatcher
@@ -44,7 +46,7 @@ def allowed(matcher: LLGuidanceMatcher) -> set[int]:
 
 
 def test_schema_forces_the_keys_in_the_given_style(backend: LLGuidanceBackend) -> None:
-    matcher = backend.compile_json_schema(json.dumps(PERSON), JsonOptions()).matcher()
+    matcher = backend.compile_json_schema(JsonSchema.of(PERSON), JsonOptions()).matcher()
     assert matcher.forced() == b'{"name": "'
     assert feed(matcher, b'{"name": "x"')
     assert matcher.forced() == b', "mark": "ab'
@@ -54,7 +56,7 @@ def test_schema_forces_the_keys_in_the_given_style(backend: LLGuidanceBackend) -
 
 
 def test_mask_is_exactly_the_tokens_that_are_accepted(backend: LLGuidanceBackend) -> None:
-    matcher = backend.compile_json_schema(json.dumps(PERSON), JsonOptions()).matcher()
+    matcher = backend.compile_json_schema(JsonSchema.of(PERSON), JsonOptions()).matcher()
     for text in (b'{"na', b'me": "q', b'", "mark": "ab'):
         feed(matcher, text)
         accepted = {token for token in range(len(TOKENS)) if matcher.fork().accept_token(token)}
@@ -143,9 +145,11 @@ def test_structural_tag_constrains_only_the_sections(backend: LLGuidanceBackend)
 @pytest.mark.parametrize(
     "schema", [{"not": {"type": "string"}}, {"type": "string", "pattern": "("}, {"$ref": "#/x"}]
 )
-def test_what_it_cannot_enforce_is_refused(backend: LLGuidanceBackend, schema: object) -> None:
+def test_what_it_cannot_enforce_is_refused(
+    backend: LLGuidanceBackend, schema: dict[str, Any]
+) -> None:
     with pytest.raises(GrammarError):
-        backend.compile_json_schema(json.dumps(schema), JsonOptions())
+        backend.compile_json_schema(JsonSchema.of(schema), JsonOptions())
 
 
 @pytest.mark.parametrize("grammar", ["", "root ::= (", "start: undefined_rule", "start: /(/"])
@@ -156,7 +160,7 @@ def test_a_wrong_grammar_is_an_error(backend: LLGuidanceBackend, grammar: str) -
 
 def test_walks_through_the_masks_validate(backend: LLGuidanceBackend) -> None:
     rng = np.random.default_rng(7)
-    grammar = backend.compile_json_schema(json.dumps(PERSON), JsonOptions())
+    grammar = backend.compile_json_schema(JsonSchema.of(PERSON), JsonOptions())
     for _ in range(20):
         matcher, text = grammar.matcher(), b""
         while not matcher.is_terminated():

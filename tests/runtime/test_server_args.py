@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sglang_lang.runtime.command_line import parse_args
 from sglang_lang.runtime.errors import ServerArgsError
-from sglang_lang.runtime.server_args import ServerArgs, parse_args, resolve
+from sglang_lang.runtime.server_args import ServerArgs, resolve
 
 
 @pytest.mark.parametrize("flag", ["--dtype", "--kv-cache-dtype"])

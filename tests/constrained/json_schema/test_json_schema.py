@@ -11,6 +11,7 @@ import llguidance
 import numpy as np
 import pytest
 
+from sglang_lang.constrained.backend import JsonSchema
 from sglang_lang.constrained.errors import GrammarError, UnsupportedGrammarError
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.llguidance_backend import LLGuidanceBackend
@@ -97,7 +98,7 @@ def test_llguidance_admits_what_the_walks_spell() -> None:
     compared = 0
     for index, (schema, _, _) in enumerate(CASES):
         try:
-            grammar = backend.compile_json_schema(json.dumps(schema), JsonOptions())
+            grammar = backend.compile_json_schema(JsonSchema.of(schema), JsonOptions())
         except GrammarError:
             continue
         if "multipleOf" in schema:  # llguidance admits fewer zeros at the end of a fraction

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglang_lang.runtime.messages import AbortRequest, GenerateRequest
+from sglang_lang.runtime.scheduler.speculation import NgramSpeculation
 from sglang_lang.runtime.server_args import Policy
 
 from .toy import Toy, ToyScheduler, request
@@ -83,6 +84,8 @@ toys = st.builds(
     preemption_threshold=st.integers(0, 2),
     jump_forward=st.booleans(),
     late=st.booleans(),
+    speculation=st.none()
+    | st.builds(NgramSpeculation, st.integers(1, 6), st.just(1), st.sampled_from([2, 8])),
 )
 
 

@@ -42,6 +42,7 @@ from sglang_lang.runtime.scheduler.policy import schedule_policy
 from sglang_lang.runtime.scheduler.req import Req
 from sglang_lang.runtime.scheduler.results import ResultProcessor
 from sglang_lang.runtime.scheduler.scheduler import Scheduler
+from sglang_lang.runtime.scheduler.speculation import NgramSpeculation
 from sglang_lang.runtime.scheduler.step_builder import StepBuilder
 
 VOCAB = 257  # every byte, and the end of sequence
@@ -125,6 +126,25 @@ class ByteTokenizer:
         return [byte for byte in text.encode() if self.token_bytes[byte] is not None]
 
 
+class WordTokenizer(ByteTokenizer):
+    """Tokens 128 and on are words of several bytes; the longest that fits is taken."""
+
+    WORDS = (b"ab", b"abc", b'{"', b'": ', b'", "', b"cd", b"bcd", b"aa", b"da", b' "', b'e"')
+
+    def __init__(self) -> None:
+        self.token_bytes = [bytes([i]) for i in range(128)]
+        self.token_bytes += [self.WORDS[i % len(self.WORDS)] for i in range(128)] + [None]
+        self._longest = sorted(self.WORDS, key=len, reverse=True)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        rest, ids = text.encode(), []
+        while rest:
+            word = next((w for w in self._longest if rest.startswith(w)), rest[:1])
+            ids.append(self.token_bytes.index(word))
+            rest = rest[len(word) :]
+        return ids
+
+
 class ListPort:
     """A scheduler port that is filled and read by the test."""
 
@@ -154,6 +174,7 @@ class Outcome:
     terminal_messages: int = 0
     input_logprobs: list[Any] = field(default_factory=list)
     output_logprobs: list[Any] = field(default_factory=list)
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,11 +191,13 @@ class Toy:
     policy: str = "lpm"
     preemption_threshold: int = 10
     jump_forward: bool = True
+    tokenizer: ByteTokenizer = ByteTokenizer()
     stream_interval: int = 1
     late: bool = False
     eviction: str = "lru"
     tier: BlockStore | None = None
     tier_model: bytes = b"toy"
+    speculation: NgramSpeculation | None = None
 
     def build(self) -> ToyScheduler:
         return ToyScheduler(self)
@@ -197,7 +220,7 @@ class ToyScheduler:
             cache = RadixCache(allocator, toy.eviction, tier.save if tier is not None else None)
         self.kv = KVCache(allocator, req_pool, cache, tier)
         self.capacity = allocator.available()
-        tokenizer = ByteTokenizer()
+        tokenizer = toy.tokenizer
         vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
         jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
         eos = frozenset({EOS})
@@ -211,9 +234,10 @@ class ToyScheduler:
                 toy.chunk,
                 toy.max_running,
                 1.0,
+                toy.speculation,
             ),
             builder=StepBuilder(req_pool, VOCAB, eos),
-            results=ResultProcessor(eos, jump_forward, toy.stream_interval),
+            results=ResultProcessor(eos, jump_forward, toy.stream_interval, toy.speculation),
             grammars=GrammarQueue(GrammarCompiler(vocabulary)),
             token_bytes=lambda token_id: tokenizer.token_bytes[token_id] or b"",
             limits=Limits(toy.context_len, allocator.available()),
@@ -231,6 +255,10 @@ class ToyScheduler:
 
     def step(self) -> None:
         self.scheduler.step()
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Tell the requests' clients what the scheduler has sent."""
         for message in self.port.sent:
             if isinstance(message, BatchOutput):
                 for output in message.outputs:
@@ -241,6 +269,7 @@ class ToyScheduler:
         outcome = self.outcomes[output.rid]
         if output.replaced:
             del outcome.ids[-output.replaced :]
+            outcome.withdrawn += output.replaced
         outcome.ids += output.token_ids
         outcome.last = output
         if output.input_logprobs is not None:

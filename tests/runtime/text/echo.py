@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
 
+from sglang_lang.runtime.histogram import Histogram
 from sglang_lang.runtime.messages import (
     AbortRequest,
     BatchOutput,
@@ -19,6 +21,8 @@ from sglang_lang.runtime.messages import (
     GenerateRequest,
     Logprobs,
     RequestOutput,
+    RequestTimes,
+    SchedulerMetrics,
     SchedulerReady,
     ToScheduler,
 )
@@ -48,12 +52,16 @@ class EchoScheduler:
     """A ``SchedulerClient``: answers a request with its own prompt, token by token.
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
-    limit end an answer, and so does the end of the prompt.
+    limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
+    says no more. A pooling request gets its first two ids. With ``refuses``, a sampling parameter,
+    every request is ended because of that one.
     """
 
     def __init__(self) -> None:
         self.requests: list[GenerateRequest] = []
         self.aborted: list[str] = []
+        self.stall_after: int | None = None
+        self.refuses: str | None = None
         self._replies: asyncio.Queue[FromScheduler] = asyncio.Queue()
 
     def send(self, messages: list[ToScheduler]) -> None:
@@ -76,6 +84,10 @@ class EchoScheduler:
         pass
 
     def _answer(self, request: GenerateRequest) -> None:
+        if self.refuses is not None:
+            refusal = FinishReason("abort", None, "refused", 400, self.refuses)
+            self._replies.put_nowait(self._output(request, [], 0, refusal))
+            return
         limit = min(request.sampling_params.max_new_tokens, CONTEXT - len(request.input_ids))
         ids = request.input_ids[:limit]
         finish = FinishReason("length" if len(ids) == limit else "stop")
@@ -86,7 +98,7 @@ class EchoScheduler:
                 finish = FinishReason("stop", matched=stop)
                 text = text[: place + len(stop.encode())]
         steps = [[i] for i in ids] if request.stream else [ids]
-        for count, step in enumerate(steps or [[]], 1):
+        for count, step in enumerate((steps or [[]])[: self.stall_after], 1):
             done = count == max(len(steps), 1)
             self._replies.put_nowait(self._output(request, step, count, finish if done else None))
 
@@ -100,6 +112,10 @@ class EchoScheduler:
             prompt_tokens=len(request.input_ids),
             completion_tokens=count if request.stream else len(ids),
             cached_tokens=1,
+            times=None if finish is None else RequestTimes(0.25, 0.5),
+            pooled=np.array(request.input_ids[:2], np.float32).tobytes()
+            if request.pooling
+            else b"",
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
@@ -123,7 +139,36 @@ def _logprobs(ids: list[int], top: int) -> Logprobs:
     return Logprobs(list(ids), [-float(i) for i in ids], rivals, [[] for _ in ids])
 
 
+METRICS = SchedulerMetrics(
+    num_running_reqs=1,
+    num_queue_reqs=2,
+    num_grammar_queue_reqs=3,
+    num_retracted_reqs=1,
+    num_used_tokens=64,
+    max_total_num_tokens=CONTEXT,
+    token_usage=0.25,
+    utilization=0.125,
+    cache_hit_rate=0.5,
+    gen_throughput=12.5,
+    new_token_ratio=0.3,
+    page_size=1,
+    context_len=CONTEXT,
+    num_retracted_requests_total=4,
+    evicted_tokens_total=5,
+    forced_tokens_total=6,
+    prefill_tokens_total=7,
+    scheduler_steps_total=8,
+    scheduler_idle_seconds_total=9.5,
+    num_grammar_cache_hit_total=10,
+    num_grammar_aborted_total=11,
+    eviction_duration_seconds=Histogram((0.1, 1.0), [1, 0, 1], 2.05),
+    grammar_compilation_time_seconds=Histogram((0.1, 1.0), [0, 2, 0], 1.0),
+)
+
+
 def _reply(request: ControlRequest) -> ControlReply:
+    if request.action == "metrics":
+        return ControlReply(id=request.id, ok=True, metrics=METRICS)
     data = {"num_running_reqs": 0, "num_queue_reqs": 0, "num_used_tokens": 0}
     return ControlReply(id=request.id, ok=True, data=data if request.action == "stats" else {})
 
@@ -131,9 +176,14 @@ def _reply(request: ControlRequest) -> ControlReply:
 class Side:
     """A tokenizer manager with an echo scheduler behind it; use as ``async with``."""
 
-    def __init__(self, tokenizer: Tokenizer | None = None, max_queued: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer | None = None,
+        max_queued: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
         self.scheduler = EchoScheduler()
-        self.manager = TokenizerManager(tokenizer or byte_tokenizer(), max_queued)
+        self.manager = TokenizerManager(tokenizer or byte_tokenizer(), max_queued, timeout)
 
     async def __aenter__(self) -> Side:
         ready = SchedulerReady(

@@ -124,12 +124,27 @@ async def test_a_dead_scheduler_fails_every_request_and_later_ones(side: Side) -
 
 
 async def test_a_full_queue_refuses() -> None:
+    """One may wait beside the eight that a batch holds."""
     async with Side(max_queued=1) as side:
-        first = asyncio.ensure_future(side.manager.generate(HANG))
-        await side.until_hanging(1)
-        with pytest.raises(CapacityError):
+        hanging = [
+            asyncio.ensure_future(side.manager.generate(replace(HANG, rid=str(i))))
+            for i in range(9)
+        ]
+        await side.until_hanging(9)
+        with pytest.raises(CapacityError, match="1 requests are waiting"):
             await side.manager.generate(replace(HANG, rid="other"))
-        first.cancel()
+        for request in hanging:
+            request.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_a_request_that_takes_too_long_is_aborted() -> None:
+    async with Side(timeout=0.01) as side:
+        with pytest.raises(RequestError, match=r"longer than 0.01 s") as caught:
+            await side.manager.generate(HANG)
+        assert caught.value.status == 408
+        assert side.scheduler.aborted == ["h"]
+        assert side.manager.num_live == 0
 
 
 async def test_one_bad_request_of_several_ends_the_others(side: Side) -> None:

@@ -1,0 +1,75 @@
+"""The edges of objects whose properties come in the order of the schema and are not counted.
+
+Then the property that came last says all about what may follow, so each property has one edge,
+made once, and what follows a property is a stretch of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..json_options import JsonOptions
+from ..network import END, Edge, Target
+from ..regex_tree import Literal, concat, literal
+from .liveness import Liveness
+from .object_states import KeyChoice, ObjectPlan
+from .states import ObjectState, ValueState
+
+CLOSING = Edge(literal("}"), END)
+
+
+class PropertySequence:
+    """The properties of one plan that is ``in_sequence``.
+
+    Args:
+        plan: of an object that can be completed from its opening brace.
+        liveness: tells which values exist.
+        options: how separators are spelled.
+    """
+
+    def __init__(self, plan: ObjectPlan, liveness: Liveness, options: JsonOptions) -> None:
+        self._plan = plan
+        self._liveness = liveness
+        self._options = options
+        self._edges: dict[tuple[int, bool], Edge | None] = {}
+
+    def edges(self, state: ObjectState) -> Iterator[Edge]:
+        """The closing brace and the properties that may come next."""
+        plan = self._plan
+        if not state.needed:
+            yield CLOSING
+        is_first = state.count == 0
+        for index in range(state.cursor, len(plan.declared)):
+            edge = self._edge(index, is_first)
+            if edge is not None:
+                yield edge
+            if plan.declared[index].name in state.needed:
+                return
+        for index in range(len(plan.others)):
+            edge = self._edge(len(plan.declared) + index, is_first)
+            if edge is not None:
+                yield edge
+
+    def _edge(self, index: int, is_first: bool) -> Edge | None:
+        """The edge of a declared property, or after them of other keys; None if it is dead."""
+        key = (index, is_first)
+        if key not in self._edges:
+            self._edges[key] = self._made(index, is_first)
+        return self._edges[key]
+
+    def _made(self, index: int, is_first: bool) -> Edge | None:
+        plan = self._plan
+        num_declared = len(plan.declared)
+        choice: KeyChoice = (*plan.declared, *plan.others)[index]
+        if not self._liveness.satisfiable(choice.formula):
+            return None
+        cursor = min(index + 1, num_declared)
+        needed = plan.needed_from(cursor)
+        after = ObjectState(plan, cursor, frozenset(), needed, 1, frozenset())
+        before = "" if is_first else self._options.item_separator
+        between = self._options.key_separator
+        if isinstance(choice.keys, Literal):
+            lexeme = literal(before.encode() + choice.keys.text + between.encode())
+        else:
+            lexeme = concat(literal(before), choice.keys, literal(between))
+        return Edge(lexeme, (Target(after, ValueState(choice.formula)),))

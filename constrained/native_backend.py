@@ -1,0 +1,91 @@
+"""The native backend: constraints as transition networks, followed by our own machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow_path
+
+from .backend import GrammarBackend, JsonSchema
+from .errors import GrammarError
+from .grammar import NetworkGrammar
+from .json_options import JsonOptions, JsonWhitespace
+from .json_schema.network import JsonNetwork
+from .json_schema.string_language import STRING, of_length
+from .native_machine import NativeVocabulary
+from .network import Network
+from .regex_grammar import choices_network, regex_network
+from .regex_language import regex_language
+from .regex_tree import Node, concat, literal
+from .tool_calls import ToolCalls, ToolCallsNetwork
+from .vocabulary import Vocabulary
+
+FAR = 1_000  # more characters than a token has
+USUAL_PATTERNS = (".*", r"(.|\n)*", rf".{{{FAR},}}")
+STYLES: tuple[JsonWhitespace, ...] = ("spaced", "compact")
+
+
+class NativeBackend(GrammarBackend):
+    """Compiles in milliseconds and builds automata as they are used; see the folder's machines.
+
+    Args:
+        vocabulary: the tokens.
+    """
+
+    kinds = frozenset(("regex", "choices", "json_schema", "tool_calls"))
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._native_vocabulary: NativeVocabulary | None = None
+        self._tried_native = False
+        self._lock = threading.Lock()
+
+    def compile_regex(self, pattern: str) -> NetworkGrammar:
+        return self._grammar(regex_network(pattern))
+
+    def compile_choices(self, choices: Sequence[str]) -> NetworkGrammar:
+        return self._grammar(choices_network(choices))
+
+    def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> NetworkGrammar:
+        try:
+            return self._grammar(JsonNetwork(schema.value, options))
+        except RecursionError as error:
+            raise GrammarError("json_schema is nested too deeply") from error
+
+    def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> NetworkGrammar:
+        try:
+            return self._grammar(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
+        except RecursionError as error:
+            raise GrammarError("tool_calls are nested too deeply") from error
+
+    def _grammar(self, network: Network) -> NetworkGrammar:
+        with self._lock:
+            if not self._tried_native:
+                self._tried_native = True
+                self._native_vocabulary = _native_vocabulary(self._vocabulary)
+        return NetworkGrammar(network, self._vocabulary, self._native_vocabulary)
+
+
+def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
+    """The vocabulary on the C++ side, or None where it cannot be compiled."""
+    try:
+        native = NativeVocabulary(vocabulary)
+    except (NoCompilerError, BuildError) as error:
+        warn_of_slow_path(error)
+        return None
+    for language, beginning in _usual_languages():
+        native.shared_languages().prepare(language, beginning)
+    return native
+
+
+def _usual_languages() -> list[tuple[Node, bytes]]:
+    """What most grammars hold and takes long to mask, and a text after which a mask is asked."""
+    separators = [JsonOptions().with_whitespace(style).key_separator for style in STYLES]
+    return [
+        (STRING, b'"'),
+        (of_length(FAR, None), b'"'),
+        *((concat(STRING, literal(separator)), b'"') for separator in separators),
+        *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
+    ]
