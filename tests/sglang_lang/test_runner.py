@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -256,7 +257,9 @@ async def test_cancelling_a_program_aborts_its_request() -> None:
     assert backend.cancelled == 1
 
 
-async def test_cancelling_a_batch_aborts_the_requests_of_all_its_programs() -> None:
+async def test_cancelling_a_batch_aborts_the_requests_of_all_its_programs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     @sgl.function
     def program(s: sgl.ProgramState, word: str) -> None:
         s += word + sgl.gen("x")
@@ -272,3 +275,5 @@ async def test_cancelling_a_batch_aborts_the_requests_of_all_its_programs() -> N
         await task
     while backend.cancelled < len(items):  # else the test runs into its time limit
         await asyncio.sleep(0.01)
+    gc.collect()
+    assert caplog.messages == []  # of exceptions that nobody has asked for
