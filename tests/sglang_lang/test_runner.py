@@ -6,6 +6,7 @@ import asyncio
 import gc
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -80,6 +81,23 @@ def test_a_batch_whose_beginning_cannot_be_computed_ahead_fails_item_by_item() -
     backend = Down(lambda prompt: "FAIL")
     states = program.run_batch([("a",), ("b",)], backend=backend, on_error="return")
     assert all("the script says so" in str(state.error()) for state in states)
+
+
+def test_a_stream_that_is_cancelled_aborts_its_request() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "Q: " + sgl.gen("x")
+
+    backend = ScriptedBackend()
+    backend.hold = asyncio.Event()
+    state = program.run(backend=backend, stream=True)
+    pieces = state.text_iter()
+    assert next(pieces) == "Q: "
+    state.cancel()
+    with pytest.raises(sgl.ProgramError, match="cancelled"):
+        list(pieces)
+    while not backend.cancelled and backend.prompts:
+        time.sleep(0.01)
 
 
 async def test_async_batches_keep_the_order_and_collect_errors() -> None:
