@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ class PackedDecoder:
     ) -> Tensor:
         if not self._caches.are_of(k_caches, v_caches):
             self._caches = _CachePointers(k_caches, v_caches)
+            self._put_on_huge_pages(k_caches, v_caches)
         out = torch.empty_like(hidden)
         batch = attention_batch(req_to_token, req_pool_indices, seq_lens, query_start)
         step = DecoderStep(
@@ -60,6 +62,11 @@ class PackedDecoder:
             ctypes.byref(self._description), ctypes.byref(step), torch.get_num_threads()
         )
         return out
+
+    def _put_on_huge_pages(self, *caches: Sequence[Tensor]) -> None:
+        """Keys are read at twice the speed from there; the pool is hardly touched as yet."""
+        for cache in chain(*caches):
+            self._library.advise_huge_pages(cache.data_ptr(), cache.nbytes)
 
 
 class _CachePointers:

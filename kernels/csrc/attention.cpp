@@ -9,6 +9,7 @@
 
 #include "cache_rows.h"
 #include "elementwise.h"
+#include "few_queries.h"
 #include "scratch.h"
 
 namespace {
@@ -77,6 +78,7 @@ class TileAttention {
     rows_ = num_tokens_ * layer.group();
     width_ = round_up(layer.head_dim, PANEL);
     groups_ = (layer.head_dim + Kind::PER_GROUP - 1) / Kind::PER_GROUP;
+    few_ = rows_ <= FEW_QUERIES && layer.head_dim % Kind::PER_GROUP == 0;
   }
 
   long first_split() const { return std::max(tile_.first_split, first_key() / SPLIT); }
@@ -99,6 +101,10 @@ class TileAttention {
                     layer_.head_dim);
         if (padded > layer_.head_dim) from_float(0.0f, target + layer_.head_dim);
       }
+    if (!few_) return;
+    columns_ = scratch<uint32_t>(SCRATCH_COLUMNS, tile_.num_heads * groups_ * few_lanes(rows_));
+    for (long h = 0; h < tile_.num_heads; h++)
+      set_columns(queries(h), rows_, groups_, columns_ + h * groups_ * few_lanes(rows_));
   }
 
   // The attention over the keys of one split.
@@ -156,6 +162,9 @@ class TileAttention {
     return {at_head, stride, slots_ + key};
   }
 
+  const uint32_t* queries(long h) const {
+    return reinterpret_cast<const uint32_t*>(queries_) + h * rows_ * groups_;
+  }
   f32x16* scores(long h) { return scores_ + h * (BLOCK / LANES) * rows_; }
 
   void run_block(long block, long keys, float* data) {
@@ -177,22 +186,27 @@ class TileAttention {
     char* packed = scratch<char>(SCRATCH_KEYS, groups_ * PANEL_ROW);
     scores_ = scratch<f32x16>(SCRATCH_SCORES, tile_.num_heads * (BLOCK / LANES) * rows_);
     for (long first = 0; first < keys; first += PANEL) {
-      prefetch(block + first);
+      long present = std::min<long>(PANEL, keys - first);
+      touch(block + first, present);
       for (long h = 0; h < tile_.num_heads; h++) {
-        pack_keys<Kind>(cache_rows(layer_.k_cache, h, block + first),
-                        std::min<long>(PANEL, keys - first), layer_.head_dim, packed);
-        auto queries = reinterpret_cast<const uint32_t*>(queries_) + h * rows_ * groups_;
-        multiply_panel<Kind>(queries, groups_, rows_, packed, groups_,
-                             scores(h) + first / PANEL * rows_ * 2);
+        auto rows = cache_rows(layer_.k_cache, h, block + first);
+        f32x16* out = scores(h) + first / PANEL * rows_ * 2;
+        if (few_) {
+          auto columns = columns_ + h * groups_ * few_lanes(rows_);
+          score_few<Kind>(columns, rows_, rows, present, groups_, out);
+        } else {
+          pack_keys<Kind>(rows, present, layer_.head_dim, packed);
+          multiply_panel<Kind>(queries(h), groups_, rows_, packed, groups_, out);
+        }
       }
     }
   }
 
-  // The values that belong to the panel of keys at hand, and the next panel of keys.
-  void prefetch(long key) const {
+  // Brings a panel of keys near, and the values that belong to it.
+  void touch(long key, long keys) const {
     long width = tile_.num_heads * layer_.head_dim;
-    prefetch_rows(cache_rows(layer_.v_cache, 0, key), tile_.end_key - key, width);
-    prefetch_rows(cache_rows(layer_.k_cache, 0, key + PANEL), tile_.end_key - key - PANEL, width);
+    touch_rows(cache_rows(layer_.k_cache, 0, key), keys, width);
+    touch_rows(cache_rows(layer_.v_cache, 0, key), keys, width);
   }
 
   // Turns a row's scores into weights relative to its largest score so far, and returns what its
@@ -246,9 +260,15 @@ class TileAttention {
     f32x16* sums = scratch<f32x16>(SCRATCH_SUMS, rows_ * 2);
     auto weights = reinterpret_cast<const uint32_t*>(probs);
     for (long column = 0; column < width_; column += PANEL) {
-      pack_values(Kind{}, cache_rows(layer_.v_cache, h, block), keys, column, layer_.head_dim, packed);
-      std::memset(packed + used_groups * PANEL_ROW, 0, (key_groups - used_groups) * PANEL_ROW);
-      multiply_panel<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, packed, key_groups, sums);
+      auto rows = cache_rows(layer_.v_cache, h, block);
+      if (few_) {
+        mix_few<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, rows, keys, column, layer_.head_dim,
+                      sums);
+      } else {
+        pack_values(Kind{}, rows, keys, column, layer_.head_dim, packed);
+        std::memset(packed + used_groups * PANEL_ROW, 0, (key_groups - used_groups) * PANEL_ROW);
+        multiply_panel<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, packed, key_groups, sums);
+      }
       for (long r = 0; r < rows_; r++)
         for (int half = 0; half < 2; half++) {
           float* values = partial.values(r) + column + half * LANES;
@@ -262,7 +282,9 @@ class TileAttention {
   const int32_t* slots_;
   Token* tokens_;
   long num_tokens_, rows_, width_, groups_;
+  bool few_;
   Element* queries_ = nullptr;
+  uint32_t* columns_ = nullptr;  // the queries again, where they are few
   f32x16* scores_ = nullptr;
 };
 
