@@ -24,7 +24,7 @@ inline long int8_panel_bytes(long in_features) {
 // What the bytes of a step of a row stand for, and what the weights' offset adds to its products.
 struct StepScale {
   float scale;
-  float excess;
+  int32_t excess;
 };
 
 // Quantised rows, each of `steps` whole steps.
@@ -54,7 +54,7 @@ void quantize_row(const T* x, long width, int8_t* out, StepScale* scales) {
       total += rounded;
     });
     std::fill(out + count, out + INT8_STEP, 0);
-    *scales++ = {scale, scale * INT8_OFFSET * sum(total)};
+    *scales++ = {scale, INT8_OFFSET * int32_t(sum(total))};
   }
 }
 
