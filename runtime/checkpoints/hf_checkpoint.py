@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ModelLoadError
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
-from .packed_config import PackedConfig
 from .embedding_config import EmbeddingConfig
+from .packed_config import PackedConfig
 
 if TYPE_CHECKING:
     import torch
