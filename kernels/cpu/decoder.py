@@ -12,7 +12,7 @@ from torch import Tensor
 from ..ops.decoder_stack import DecoderLayerWeights, DecoderStack, DecoderWeights
 from .attention import attention_batch
 from .elementwise import GELU_TANH, SILU
-from .library import DecoderLayer, DecoderStep, dtype_code
+from .library import DecoderLayer, DecoderStep, cache_dtype_code, dtype_code
 from .library import DecoderStack as StackDescription
 from .linear import GROUP_BYTES, PANEL, PackedLinear
 
@@ -55,7 +55,7 @@ class PackedDecoder:
         batch = attention_batch(req_to_token, req_pool_indices, seq_lens, query_start)
         step = DecoderStep(
             hidden.shape[0], hidden.data_ptr(), positions.data_ptr(), slots.data_ptr(),
-            dtype_code(k_caches[0].dtype), ctypes.addressof(self._caches.k),
+            cache_dtype_code(k_caches[0].dtype), ctypes.addressof(self._caches.k),
             ctypes.addressof(self._caches.v), ctypes.addressof(batch), out.data_ptr(),
         )  # fmt: skip
         self._library.decode_stack(

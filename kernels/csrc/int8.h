@@ -45,11 +45,10 @@ void quantize_row(const T* x, long width, int8_t* out, StepScale* scales) {
       largest = max(largest, max(v, -v));
     });
     float scale = max(largest) / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
-    const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     f32x16 total{};
     for_lanes(count, [&](long i, int n) {
-      f32x16 rounded = (load_lanes(x + i, n) * inverse + magic) - magic;
-      auto bytes = __builtin_convertvector(__builtin_convertvector(rounded, i32x16), i8x16);
+      f32x16 rounded = round_to_whole(load_lanes(x + i, n) * inverse);
+      i8x16 bytes = narrow(rounded);
       std::memcpy(out + i, &bytes, n);
       total += rounded;
     });

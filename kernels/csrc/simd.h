@@ -86,6 +86,23 @@ INLINE void store(bf16* p, f32x16 v) {
 #endif
 }
 
+// Bytes to lanes and back; the compiler on its own would go through scalars.
+INLINE f32x16 widen(i8x16 bytes) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)bytes));
+#else
+  return __builtin_convertvector(bytes, f32x16);
+#endif
+}
+INLINE i8x16 narrow(f32x16 whole_numbers) {
+  i32x16 numbers = __builtin_convertvector(whole_numbers, i32x16);
+#if defined(__AVX512F__)
+  return (i8x16)_mm512_cvtepi32_epi8((__m512i)numbers);
+#else
+  return __builtin_convertvector(numbers, i8x16);
+#endif
+}
+
 // Lanes from n on are zero.
 template <class T>
 INLINE f32x16 load_part(const T* p, long n) {
@@ -173,6 +190,12 @@ INLINE f32x16 exp(f32x16 x) {
   f32x16 scaled = (f32x16)((i32x16)exp_near_zero(r) + (exponent << 23));
   return x > -87.0f ? scaled : f32x16{};
 #endif
+}
+
+// The nearest whole number, of ties the even one, for |x| below 2^22.
+INLINE f32x16 round_to_whole(f32x16 x) {
+  const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves no room for a fraction
+  return (x + magic) - magic;
 }
 
 INLINE f32x16 sigmoid(f32x16 x) { return 1.0f / (1.0f + exp(-x)); }
