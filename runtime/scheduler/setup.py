@@ -12,6 +12,7 @@ import torch
 from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.dispatch import Ops, load_ops
+from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
@@ -110,7 +111,7 @@ def make_scheduler(
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        grammars=_grammars(args, tokenizer, spelled),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
@@ -120,6 +121,12 @@ def make_scheduler(
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
+
+
+def _grammars(args: ServerArgs, tokenizer: Tokenizer, spelled: list[bytes]) -> GrammarQueue:
+    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+    grammars.warm_up()
+    return grammars
 
 
 def _loader(
@@ -197,8 +204,9 @@ def _kv_pool(
     args: ServerArgs, config: ModelConfig, context_len: int, device: torch.device
 ) -> tuple[TokenToKVPool, int]:
     name = args.dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
-    dtype = DTYPES[name]
-    shape = (config.num_layers, config.num_kv_heads, config.head_dim)
+    dtype = torch.int8 if name == "int8" else DTYPES[name]
+    width = row_width(config.head_dim, dtype)
+    shape = (config.num_layers, config.num_kv_heads, width)
     if args.max_total_tokens is not None:
         num_slots = args.max_total_tokens + -args.max_total_tokens % args.page_size
     else:
