@@ -122,6 +122,8 @@ class EchoScheduler:
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
+            chosen = [(-float(i), i) for i in request.token_ids_logprob]
+            output.output_logprobs.chosen = [chosen for _ in ids]
             start = request.logprob_start_len
             if start is not None and count == 1:
                 prompt = request.input_ids[start:]
