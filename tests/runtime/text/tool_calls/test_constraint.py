@@ -102,8 +102,12 @@ def test_calls_that_must_come_are_read_back(
 def test_an_answer_is_calls_or_keeps_its_schema(
     compiler: GrammarCompiler, name: str, seed: int
 ) -> None:
-    schema = {"type": "object", "properties": {"x": {"enum": [1, 2]}}, "required": ["x"]}
-    schema["additionalProperties"] = False
+    schema = {
+        "type": "object",
+        "properties": {"x": {"enum": [1, 2]}},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
     made = turn(name, tool_use(TOOLS, "auto", parallel=False), json_schema=json.dumps(schema))
     answer = read(made, walk(compiler, made.sampling_params, seed))
     check(answer)
