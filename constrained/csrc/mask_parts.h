@@ -90,41 +90,37 @@ class MaskParts {
     return loops ? usual : kDead;
   }
 
-  // Walks the nodes [first, last) within one lexeme; returns how many it visited.
-  int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row,
-               Crossings* crossings) {
+  // Walks the nodes [first, last), subtrees of one node; returns how many it visited.
+  int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row, Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
-    struct Open {
-      int32_t end;
-      const LexemeState* lexeme;
-    };
-    std::vector<Open> open{{last, automaton_.at(state)}};
+    if (first == last) return 0;
+    const int32_t top = v.nodes[first].depth;
+    std::vector<const LexemeState*> path(v.max_token_len - top + 1);  // by depth, before the byte
+    path[0] = automaton_.at(state);
     int32_t visited = 0;
-    for (int32_t node = first; node < last;) {
-      while (node >= open.back().end) open.pop_back();
-      ++visited;
-      const int32_t next = open.back().lexeme->after(v.bytes[node]);
+    for (int32_t node = first; node < last; ++visited) {
+      const TrieNode& at = v.nodes[node];
+      const int32_t next = path[at.depth - top]->after(at.byte);
       if (next == kDead) {
-        node = v.skip[node];
+        node = at.skip;
         continue;
       }
-      if (!v.has_children(node)) {
+      if (at.skip == node + 1) {
         v.allow_tokens_at(node, row);
         ++node;
         continue;
       }
       const LexemeState* reached = automaton_.at(next);
-      if (reached->usual_next == next && v.skip[node] - node > kBulkNodes &&
-          v.below[node].disjoint(reached->outside)) {
-        v.allow_tokens_from(node, row);  // all that is below loops
-        if (!reached->labels.empty()) (*crossings)[next].push_back({node, v.skip[node]});
-        node = v.skip[node];
-        continue;
-      }
-      v.allow_tokens_at(node, row);
-      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
-      open.push_back({v.skip[node], reached});
-      node = reached->only_byte == kNoByte ? v.skip[node] : node + 1;
+      const bool all_loop = reached->usual_next == next && at.skip - node > kBulkNodes &&
+                            v.below[node].disjoint(reached->outside);
+      const int32_t end = all_loop ? at.skip : node + 1;
+      if (all_loop)
+        v.allow_tokens_from(node, row);
+      else
+        v.allow_tokens_at(node, row);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, end});
+      path[at.depth - top + 1] = reached;
+      node = reached->only_byte == kNoByte ? at.skip : end;
     }
     return visited;
   }
@@ -144,21 +140,21 @@ class MaskParts {
     for (int32_t node = 0; node < v.num_nodes();) {
       while (node >= open.back().end) open.pop_back();
       if (v.height[node] < open.back().agreed) {
-        node = v.skip[node];
+        node = v.skip(node);
         continue;
       }
       ++visited;
-      const int32_t next = open.back().mine->after(v.bytes[node]);
-      const int32_t base_next = open.back().base->after(v.bytes[node]);
+      const int32_t next = open.back().mine->after(v.byte(node));
+      const int32_t base_next = open.back().base->after(v.byte(node));
       const int32_t agreed = automaton_.agreed(next, base_next);
       if (v.height[node] <= agreed) {
-        node = v.skip[node];
+        node = v.skip(node);
         continue;
       }
       if (next == kDead) {
         v.forbid_tokens_from(node, part->row.data());
-        changed.push_back({node, v.skip[node]});
-        node = v.skip[node];
+        changed.push_back({node, v.skip(node)});
+        node = v.skip(node);
         continue;
       }
       v.allow_tokens_at(node, part->row.data());
@@ -167,11 +163,11 @@ class MaskParts {
       if (!reached->labels.empty() && v.has_children(node))
         added[next].push_back({node, node + 1});
       if (base_next == kDead) {
-        visited += walk(next, node + 1, v.skip[node], part->row.data(), &added);
-        node = v.skip[node];
+        visited += walk(next, node + 1, v.skip(node), part->row.data(), &added);
+        node = v.skip(node);
         continue;
       }
-      open.push_back({v.skip[node], agreed, reached, automaton_.at(base_next)});
+      open.push_back({v.skip(node), agreed, reached, automaton_.at(base_next)});
       ++node;
     }
     replace_crossings(changed, added, part);

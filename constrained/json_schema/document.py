@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from ..errors import GrammarError, UnsupportedGrammarError
+from .keyword_sets import BEYOND_TYPE
 
 SCHEMA_KEYWORDS = frozenset(
     "additionalProperties additionalItems contains contentSchema else if items not propertyNames "
@@ -22,6 +23,8 @@ SCHEMA_MAP_KEYWORDS = frozenset(
 )
 NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
 UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
+BESIDE_REFERENCE = (BEYOND_TYPE | {"type"}) - {"$ref"}
+MAX_REFERENCES = 16  # that lead on to each other
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
 
 
@@ -66,18 +69,29 @@ class Document:
         self.root = self._register_tree(root, "", ROOT_URI)
 
     def child(self, schema: Subschema, *path: str | int) -> Subschema:
-        """The subschema below ``schema`` along keywords, names and indices."""
-        return self._subschemas[schema.pointer + "".join(f"/{_escape(step)}" for step in path)]
+        """The subschema below ``schema`` along keywords, names and indices.
+
+        Where that says nothing but ``$ref``, it is what the reference points to.
+        """
+        found = self._subschemas[schema.pointer + "".join([f"/{_escape(step)}" for step in path])]
+        for _ in range(MAX_REFERENCES):
+            value = found.value
+            if isinstance(value, bool) or "$ref" not in value:
+                break
+            if not value.keys().isdisjoint(BESIDE_REFERENCE) or not isinstance(value["$ref"], str):
+                break
+            target = self._resolve(found.base_uri, value["$ref"])
+            if target is None:  # an error, and told as one when its values are asked for
+                break
+            found = target
+        return found
 
     def reference(self, schema: Subschema, keyword: str) -> Subschema:
         """What the ``$ref`` or ``$dynamicRef`` of ``schema`` points to."""
         reference = schema.keyword(keyword)
         if not isinstance(reference, str):
             raise _wrong(keyword, "must be a string", schema.pointer)
-        place = (schema.base_uri, reference)
-        target = self._referenced.get(place)
-        if target is None:
-            target = self._referenced[place] = self._resolve(*place)
+        target = self._resolve(schema.base_uri, reference)
         if target is None:
             raise UnsupportedGrammarError(
                 f"{keyword} {reference!r} points to nothing in this schema; other documents are "
@@ -90,6 +104,13 @@ class Document:
         return target
 
     def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
+        place = (base_uri, reference)
+        target = self._referenced.get(place)
+        if target is None:
+            target = self._referenced[place] = self._looked_up(base_uri, reference)
+        return target
+
+    def _looked_up(self, base_uri: str, reference: str) -> Subschema | None:
         if reference.startswith("#"):
             uri, fragment = base_uri, reference[1:]
         else:

@@ -47,9 +47,7 @@ class ObjectPlan:
         self.shape = shape
         self._any_order = any_order
         self._dependent = _closure(shape.dependent)
-        self._watched = frozenset(
-            chain(self._dependent, *(needed for needed in self._dependent.values()))
-        )
+        self._watched = frozenset(chain(self._dependent, *self._dependent.values()))
         self._rules = PropertyRules(shape.groups)
         self._patterns = (*self._rules.patterns, *(some.keys for some in shape.some))
         names = _declared_names(shape)

@@ -75,6 +75,9 @@ class ObjectShape:
     dependent: tuple[tuple[str, tuple[str, ...]], ...] = ()
     some: tuple[SomeProperty, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.groups, self.required))  # which tell most apart
+
     def __and__(self, other: ObjectShape) -> ObjectShape:
         return ObjectShape(
             _merged(self.groups, other.groups),
