@@ -38,7 +38,9 @@ def load_vocabulary(
     eos_ids = sorted(set(eos_token_ids))
     folder = cache_folder() / "vocabularies" if folder is None else folder
     path = folder / f"{_digest(token_bytes, eos_ids)}.trie"
-    trie = _read(path, len(token_bytes))
+    num_spelled = sum(bool(token) for token in token_bytes)
+    num_spelled -= sum(bool(token_bytes[token_id]) for token_id in eos_ids)
+    trie = _read(path, len(token_bytes), num_spelled)
     if trie is None:
         trie = build_trie(token_bytes, eos_ids)
         _write(path, trie)
@@ -54,16 +56,16 @@ def _digest(token_bytes: Sequence[bytes | None], eos_ids: list[int]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, num_tokens: int) -> Trie | None:
+def _read(path: Path, num_tokens: int, num_spelled: int) -> Trie | None:
     try:
         data = path.read_bytes()
     except OSError:
         return None
     if len(data) < HEADER.size:
         return None
-    num_spelled, num_nodes = HEADER.unpack_from(data)
+    num_ordered, num_nodes = HEADER.unpack_from(data)
     lengths = (4 * num_spelled, num_nodes, 4 * num_nodes, 4 * (num_nodes + 1))
-    if len(data) != HEADER.size + sum(lengths):
+    if num_ordered != num_spelled or len(data) != HEADER.size + sum(lengths):
         return None
     ends = [*accumulate(lengths, initial=HEADER.size)]
     order, node_bytes, node_skip, node_tokens = (data[a:b] for a, b in pairwise(ends))

@@ -22,7 +22,6 @@ SCHEMA_MAP_KEYWORDS = frozenset(
     "$defs definitions dependencies dependentSchemas patternProperties properties".split()
 )
 NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
-UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
 BESIDE_REFERENCE = (BEYOND_TYPE | {"type"}) - {"$ref"}
 MAX_REFERENCES = 16  # that lead on to each other
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
@@ -68,12 +67,13 @@ class Document:
         self._dynamic_anchors: Counter[str] = Counter()
         self.root = self._register_tree(root, "", ROOT_URI)
 
-    def child(self, schema: Subschema, *path: str | int) -> Subschema:
-        """The subschema below ``schema`` along keywords, names and indices.
+    def child(self, schema: Subschema, keyword: str, step: str | int | None = None) -> Subschema:
+        """The subschema in a keyword of ``schema``, or at one name or index in it.
 
         Where that says nothing but ``$ref``, it is what the reference points to.
         """
-        found = self._subschemas[schema.pointer + "".join([f"/{_escape(step)}" for step in path])]
+        path = f"/{keyword}" if step is None else f"/{keyword}/{_escape(step)}"
+        found = self._subschemas[schema.pointer + path]
         for _ in range(MAX_REFERENCES):
             value = found.value
             if isinstance(value, bool) or "$ref" not in value:
@@ -150,9 +150,9 @@ class Document:
         if isinstance(value, dict):
             if not value.keys().isdisjoint(NAMING_KEYWORDS):
                 base_uri = self._register_names(value, pointer, base_uri)
-            for keyword in UNSUPPORTED_KEYWORDS & value.keys():
+            if "$recursiveRef" in value:
                 raise UnsupportedGrammarError(
-                    f"{keyword} is not supported", keyword=keyword, pointer=pointer
+                    "$recursiveRef is not supported", keyword="$recursiveRef", pointer=pointer
                 )
         schema = self._subschemas[pointer] = Subschema(value, pointer, base_uri)
         return schema

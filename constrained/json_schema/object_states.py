@@ -173,6 +173,10 @@ class ObjectPlan:
         if not patterns and self._rules.formula(None, NO_PATTERNS) is FALSE:
             return
         free = complement(one_of(map(quoted_text, names)))
+        if not patterns and self.shape.keys is STRING:  # the usual case, and never empty
+            keys = intersect(STRING, free) if names else STRING
+            yield KeyChoice(None, keys, self._rules.formula(None, NO_PATTERNS), frozenset())
+            return
         for size in range(len(patterns) + 1):
             for together in combinations(patterns, size):
                 matched = frozenset(together)

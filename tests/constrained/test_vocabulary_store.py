@@ -50,7 +50,7 @@ def test_a_file_that_does_not_fit_is_made_anew(tmp_path: Path, name: str, value:
     assert same(load_vocabulary(TOKENS, [EOS], tmp_path), VOCABULARY)
 
 
-@pytest.mark.parametrize("content", [b"", b"torn", b"\xff" * 16, bytes(16)])
+@pytest.mark.parametrize("content", [b"", b"torn", b"\xff" * 16, bytes(20)])
 def test_a_torn_file_is_made_anew(tmp_path: Path, content: bytes) -> None:
     load_vocabulary(TOKENS, [EOS], tmp_path)
     (path,) = tmp_path.iterdir()
