@@ -107,6 +107,11 @@ class ServerArgs:
     )
     skip_server_warmup: bool = _arg("do not send a first request at start", False)
     watchdog_timeout: float = _arg("seconds without a step before the scheduler is replaced", 300.0)
+    files_dir: str | None = _arg(
+        "folder of /v1/files and /v1/batches; a restarted server goes on with its batches. By "
+        "default one in the cache folder for each port",
+        None,
+    )
     # --- memory
     mem_fraction_static: float | None = _arg(
         "part of the free memory for weights and KV cache", None

@@ -78,7 +78,7 @@ PACKAGES = {
     },
 }
 
-HEAVY = ("torch", "transformers", "zmq", "msgspec", "numpy", "fastapi")
+HEAVY = ("torch", "transformers", "zmq", "msgspec", "numpy", "starlette")
 
 
 def within(name: str, prefix: str) -> bool:

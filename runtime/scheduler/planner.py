@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .batch import Batch, Part
 from .kv_cache import KVCache
@@ -21,6 +22,14 @@ class Queues:
 
     waiting: list[Req]  # in the order of arrival; what was retracted comes first
     running: list[Req]  # holds KV slots; in the order of admission
+
+
+class _Stuck(NamedTuple):
+    """A request whose turn it is but that does not fit, and the queue it was found in."""
+
+    req: Req
+    newest: Req
+    num_waiting: int
 
 
 class Planner:
@@ -57,6 +66,7 @@ class Planner:
         self.new_token_ratio = NewTokenRatio(conservativeness)
         self._kv = kv
         self._chunk_size = chunk_size
+        self._stuck: _Stuck | None = None
         self.max_running = max_running
         self._speculation = speculation
 
@@ -74,7 +84,7 @@ class Planner:
                 several.append(req)
             elif missing == 0 or (req.pending and known + req.pending >= req.most_tokens):
                 continue  # it only waits for its last token
-            elif req.kv_len >= req.prompt_len:
+            elif req.kv_len >= req.score_end:
                 parts.append(Part(req, req.kv_len, 1, True))
             else:
                 parts.append(_part(req, 1))
@@ -110,14 +120,15 @@ class Planner:
     def admit(self, queues: Queues, budget: int) -> list[Part]:
         """Move waiting requests to the running ones and return their first parts."""
         running = queues.running
-        if not queues.waiting or budget <= 0:
+        has_place = len(running) < self.max_running or self.policy.preemptive
+        if not queues.waiting or budget <= 0 or not has_place:
             return []
-        if len(running) >= self.max_running and not self.policy.preemptive:
+        promised = sum(self._promised(req) for req in running)
+        if self._is_stuck(queues, self._kv.available() - promised):
             return []
         parts: list[Part] = []
         shares = self._kv.shares
         filling = FillingPrompts(req for req in running if shares and self._kv.is_filling(req))
-        promised = sum(self._promised(req) for req in running)
         held = False
         for req in fair_order(self.policy, queues.waiting):
             if budget <= 0:
@@ -129,7 +140,9 @@ class Planner:
             # Whoever passes a held request may not evict what that one is waiting for.
             room = (self._kv.free() if held else self._kv.available()) - promised
             if not self._fits(req, running, room):
-                self.victims = [] if held else self._displaced(req, running, room)
+                if not held:
+                    self.victims = self._displaced(req, running, room)
+                    self._stuck = _Stuck(req, queues.waiting[-1], len(queues.waiting))
                 break
             if not self._kv.is_ready(req):
                 continue
@@ -147,6 +160,18 @@ class Planner:
             filling.add(req)
         take_out(queues.waiting, [part.req for part in parts])
         return parts
+
+    def _is_stuck(self, queues: Queues, room: int) -> bool:
+        """Whether the request whose turn it was still does not fit, and no other has come.
+
+        Spares ordering a long queue in every step.
+        """
+        stuck, waiting = self._stuck, queues.waiting
+        if stuck is None or stuck.req.finish is not None or self.policy.preemptive:
+            return False
+        if stuck.newest is not waiting[-1] or stuck.num_waiting != len(waiting):
+            return False
+        return not self._fits(stuck.req, queues.running, room)
 
     def _fits(self, req: Req, running: Sequence[Req], room: int) -> bool:
         # A matched prefix is locked, and so no longer available: it counts as needed.
@@ -192,11 +217,11 @@ def launch_parts(parts: list[Part]) -> Batch:
 
 def _part(req: Req, length: int) -> Part:
     end = req.kv_len + length
-    samples = end == req.total_len and not req.prefill_only
+    samples = end == req.total_len and req.ends_when_computed is None
     part = Part(req, req.kv_len, length, samples)
-    if req.scored_len < req.prompt_len:
+    if req.scored_len < req.score_end:
         part.score_first = max(req.scored_len, req.kv_len + 1)
-        part.score_last = min(end, req.prompt_len - 1)
+        part.score_last = min(end, req.score_end - 1)
     if req.request.pooling == "mean":
         part.pool_from = req.kv_len
     elif req.request.pooling == "last" and end == req.prompt_len:

@@ -17,13 +17,13 @@ from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 
-from ..checkpoints.checkpoint import open_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, open_checkpoint
 from ..checkpoints.config import ModelConfig
 from ..ipc import SchedulerPort
 from ..messages import SchedulerReady
 from ..model_executor.memory import available_bytes, fit_slots, slot_bytes
 from ..model_executor.model_runner import ModelRunner
-from ..models.registry import load_model
+from ..models.registry import CausalLM, load_model
 from ..server_args import ServerArgs
 from ..text.chat import load_tokenizer
 from ..text.tokenizer import Tokenizer
@@ -35,6 +35,7 @@ from .planner import Planner
 from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Scheduler
+from .served_model import ServedModel
 from .speculation import NgramSpeculation
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
@@ -59,12 +60,15 @@ class LoadTimes:
         self._last = now
 
 
-def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, SchedulerReady]:
+def make_scheduler(
+    args: ServerArgs, port: SchedulerPort, weights_path: str | None = None
+) -> tuple[Scheduler, SchedulerReady]:
     """Load the model and put a scheduler around it.
 
     Args:
         args: resolved arguments.
         port: where the scheduler's messages come from and go to.
+        weights_path: safetensors that have replaced the model's own weights since the start.
 
     Returns:
         the scheduler, and the message that tells the API side what it can do.
@@ -82,7 +86,13 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    model = load_model(checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization)
+    dtype = DTYPES[args.dtype]
+
+    def load(source: Checkpoint) -> CausalLM:
+        return load_model(source, ops, dtype, device, context_len, args.quantization)
+
+    weights = open_checkpoint(weights_path, "safetensors") if weights_path else checkpoint
+    model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
     eos_token_ids = frozenset(tokenizer.eos_token_ids)
@@ -113,6 +123,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
         vocab_size=config.vocab_size,
         overlap=not args.disable_overlap_schedule,
         random_seed=args.random_seed,
+        served=ServedModel(runner, weights, load),
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import psutil
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from ..errors import ServerArgsError, SGLangError
 from ..listener import address_of
@@ -85,7 +85,7 @@ async def _listen(
     args: ServerArgs, context: ServerContext, supervisor: Supervisor, listener: socket.socket
 ) -> None:
     @asynccontextmanager
-    async def beside(app: FastAPI) -> AsyncIterator[None]:
+    async def beside(app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.ensure_future(supervisor.run_forever())
         if not args.skip_server_warmup:
             await _warm_up(context.manager)

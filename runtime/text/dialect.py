@@ -88,6 +88,19 @@ class Dialect:
             return cls(tokenizer, calls, guess_reasoning(template))
         return cls(tokenizer, calls, REASONING_FORMATS.get(args.reasoning_parser))
 
+    def prompt(self, conversation: Conversation) -> str:
+        """The conversation as the model reads it, its BOS included."""
+        return render_chat(
+            self.tokenizer,
+            conversation.messages,
+            [tool.definition() for tool in conversation.tool_use.tools] or None,
+            not conversation.continues_final_message
+            if conversation.add_generation_prompt is None
+            else conversation.add_generation_prompt,
+            conversation.continues_final_message,
+            conversation.template_kwargs,
+        )
+
     def turn(self, conversation: Conversation, params: SamplingParams) -> Turn:
         """Render the prompt, and constrain the answer as the tools ask.
 
@@ -99,16 +112,7 @@ class Dialect:
             RequestError: the template refuses the messages, or a constraint and tools collide.
         """
         use = conversation.tool_use
-        prompt = render_chat(
-            self.tokenizer,
-            conversation.messages,
-            [tool.definition() for tool in use.tools] or None,
-            not conversation.continues_final_message
-            if conversation.add_generation_prompt is None
-            else conversation.add_generation_prompt,
-            conversation.continues_final_message,
-            conversation.template_kwargs,
-        )
+        prompt = self.prompt(conversation)
         changes, warnings = self._tool_constraint(use, params)
         constrained = bool(changes) or params.constraint is not None
         if self.reasoning is not None and constrained and self.reasoning.is_on(prompt):

@@ -38,7 +38,7 @@ class Inputs:
     def single(self) -> GenerateInput:
         """The one request of a call that may have only one."""
         if self.is_list:
-            raise RequestError("stream takes one prompt and n = 1 here", param="stream")
+            raise RequestError("this takes one prompt and n = 1", param="n")
         return self.parts[0]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import sglang_lang as sgl
-from sglang_lang.backends.base import Prompt
+from sglang_lang.backends.base import Completion, Prompt
 from sglang_lang.backends.native import sampling_params
 from sglang_lang.background import background_loop
 from sglang_lang.executor import StreamExecutor
@@ -161,11 +161,13 @@ def test_dtype_gives_values_of_that_type() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
         s += sgl.gen_int("i") + sgl.gen("f", dtype=float) + sgl.gen("b", dtype=bool)
+        s += s["i"]  # a string in SGLang, where programs add it
 
     answers = iter(["42 ", "2.5", "True"])
     backend = ScriptedBackend(lambda prompt: next(answers))
     state = program.run(backend=backend)
     assert (state["i"], state["f"], state["b"]) == (42, 2.5, True)
+    assert state.text() == "42 2.5True42"
     assert backend.options[0].stop == [" ", "\n"]
 
 
@@ -314,6 +316,23 @@ def test_run_batch_raises_or_returns_errors() -> None:
 
 
 # --------------------------------------------------------------------------- batches and streams
+
+
+def test_an_error_of_a_batch_ends_its_other_runs() -> None:
+    """They would wait for ever: nobody lets the backend go on."""
+
+    class HeldUnlessBad(ScriptedBackend):
+        async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
+            self.hold = None if prompt.text == "bad" else asyncio.Event()
+            return await super().generate(prompt, options)
+
+    @sgl.function
+    def program(s: sgl.ProgramState, word: str) -> None:
+        s += word + sgl.gen("x")
+
+    backend = HeldUnlessBad(lambda prompt: "FAIL")
+    with pytest.raises(sgl.ProgramError, match="the script says so"):
+        program.run_batch([("bad",), ("a",), ("b",)], backend=backend, num_threads=3)
 
 
 def test_run_batch_keeps_the_order_and_can_be_a_generator(capsys: Any) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import get_args
 
 import pytest
 
+from sglang_lang.runtime.messages import AbortRequest
 from sglang_lang.runtime.scheduler.policy import (
     MAX_PASSED_OVER,
     DepthFirstWeight,
@@ -206,3 +208,34 @@ def test_a_storm_of_priorities_loses_nothing() -> None:
     for i, prompt in enumerate(work):
         assert scheduler.outcomes[str(i)].ids == continuation(prompt, 1 + i % 30)
         assert scheduler.outcomes[str(i)].terminal_messages == 1
+
+
+# --------------------------------------------------------------------------- too little memory
+
+
+class CountingPolicy(FirstComeFirstServed):
+    orders = 0
+
+    def order(self, waiting: Sequence[Req]) -> Sequence[Req]:
+        self.orders += 1
+        return super().order(waiting)
+
+
+def test_a_queue_is_not_ordered_again_while_its_first_request_does_not_fit() -> None:
+    scheduler = Toy(slots=128, chunk=128).build()
+    policy = CountingPolicy()
+    scheduler.scheduler._planner.policy = policy
+    scheduler.send(request("running", [1] * 60, 40))
+    scheduler.step()
+    scheduler.send(request("large", [2] * 90, 8))
+    scheduler.step()
+    orders = policy.orders
+    for _ in range(10):
+        scheduler.step()
+    assert policy.orders == orders
+    scheduler.send(request("small", [3], 2))  # another one has come
+    scheduler.step()
+    assert policy.orders == orders + 1
+    scheduler.send(AbortRequest(rid_prefix="large"))
+    scheduler.run()
+    assert scheduler.finished[:2] == ["large", "small"]

@@ -53,13 +53,15 @@ class EchoScheduler:
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
     limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
-    says no more. A pooling request gets its first two ids.
+    says no more. A pooling request gets its first two ids. With ``refuses``, a sampling parameter,
+    every request is ended because of that one.
     """
 
     def __init__(self) -> None:
         self.requests: list[GenerateRequest] = []
         self.aborted: list[str] = []
         self.stall_after: int | None = None
+        self.refuses: str | None = None
         self._replies: asyncio.Queue[FromScheduler] = asyncio.Queue()
 
     def send(self, messages: list[ToScheduler]) -> None:
@@ -82,6 +84,10 @@ class EchoScheduler:
         pass
 
     def _answer(self, request: GenerateRequest) -> None:
+        if self.refuses is not None:
+            refusal = FinishReason("abort", None, "refused", 400, self.refuses)
+            self._replies.put_nowait(self._output(request, [], 0, refusal))
+            return
         limit = min(request.sampling_params.max_new_tokens, CONTEXT - len(request.input_ids))
         ids = request.input_ids[:limit]
         finish = FinishReason("length" if len(ids) == limit else "stop")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from sglang_lang.runtime.server.app import create_app
-from sglang_lang.runtime.server.context import ServerContext
-from sglang_lang.runtime.server_args import ServerArgs
-from tests.runtime.server.conftest import CONFIG
+from tests.runtime.server.saying import LAST, saying
 from tests.runtime.server.sse import events
-from tests.runtime.text.echo import Side, byte_tokenizer
+from tests.runtime.text.echo import Side
 
 JSON = dict[str, Any]
 CHAT: JSON = {"messages": [{"role": "user", "content": "hi"}]}
@@ -43,23 +38,11 @@ async def test_a_chat_without_a_limit_may_fill_the_context(
     assert side.scheduler.requests[1].sampling_params.max_new_tokens == 3
 
 
-# A template that says the last message alone, so that the echo is what a test puts there.
-LAST = "{{ messages[-1].content }}{% if tools %}{% endif %}"
 TOOLS: list[JSON] = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
     for name in ("add", "now")
 ]
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
-
-
-@asynccontextmanager
-async def saying(template: str, **args: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Side]]:
-    """A client of a server whose model repeats its prompt."""
-    async with Side(byte_tokenizer(template)) as side:
-        context = ServerContext(ServerArgs(**args), side.manager, CONFIG, "echo")
-        transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            yield client, side
 
 
 def say(text: str, **fields: Any) -> JSON:
