@@ -50,7 +50,7 @@ _SIGNATURES = {
 
 def address_of(values: npt.NDArray[np.int32]) -> int:
     """Where a writable, contiguous array begins; ``values.ctypes.data`` takes thrice as long."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(values))
+    return ctypes.addressof(ctypes.c_char.from_buffer(values.data))
 
 
 @lru_cache(1)

@@ -16,6 +16,8 @@ namespace grammar {
 constexpr int32_t kDead = 0;
 constexpr int32_t kNoByte = -1;     // nothing may come
 constexpr int32_t kManyBytes = -2;
+constexpr size_t kMaxNodes = 500'000;      // beyond, only the text itself makes new states
+constexpr size_t kMaxNodesOfWalk = 60'000;
 constexpr int32_t kUsualBytes = 48;  // a state that more bytes lead to is the usual one
 
 // Nodes of the trie [first, last), at all of which a lexeme may end and a token may go on.
@@ -59,6 +61,9 @@ class Automaton {
     if (static_cast<size_t>(state) >= states_.size() || !states_[state]) make(state);
     return states_[state].get();
   }
+  // A walk begins, which may make so many states and no more: a language may have any number.
+  virtual void limit_walk() {}
+  virtual bool may_visit(int32_t) const { return true; }
   // A state that agrees with this one on texts shorter than the counts in it; else the same.
   virtual int32_t far(int32_t state, int) { return state; }
   // How long the texts are that two states surely agree on; -1 where not even on the empty one.
@@ -74,6 +79,14 @@ class Automaton {
 class LanguageAutomaton : public Automaton {
  public:
   Languages languages;
+
+  void limit_walk() override {
+    max_nodes_ = std::min(languages.num_nodes() + kMaxNodesOfWalk, kMaxNodes);
+  }
+  bool may_visit(int32_t state) const override {
+    return languages.num_nodes() < max_nodes_ ||
+           (static_cast<size_t>(state) < states_.size() && states_[state]);
+  }
 
   int32_t far(int32_t state, int level) override { return languages.far(state, level); }
 
@@ -115,6 +128,8 @@ class LanguageAutomaton : public Automaton {
         if (state->after(static_cast<uint8_t>(byte)) != node) state->outside.add(static_cast<uint8_t>(byte));
     states_[node] = std::move(state);
   }
+
+  size_t max_nodes_ = kMaxNodes;
 };
 
 // A trie of literals, whose indices are the labels; state 1 is its root.

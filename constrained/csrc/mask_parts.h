@@ -16,7 +16,8 @@ namespace grammar {
 constexpr int32_t kKeepPartNodes = 512;  // walks shorter than this are not worth remembering
 constexpr int32_t kBulkNodes = 4;        // subtrees smaller than this are walked, not looked through
 
-// Finds the parts of one automaton's states.
+// Finds the parts of one automaton's states. Where a walk would make too many states it leaves out
+// long tokens: what is allowed is right, and every text can still be spelled.
 class MaskParts {
  public:
   MaskParts(Vocabulary* vocabulary, Automaton* automaton)
@@ -25,6 +26,7 @@ class MaskParts {
   // Allows in `row` the tokens of a state's part. Returns its crossings, those of the kept part or
   // `crossings`, which are then put there.
   const Crossings* add(int32_t state, int32_t* row, Crossings* crossings) {
+    automaton_.limit_walk();
     state = representative(state);
     LexemeState* lexeme = automaton_.at(state);
     if (!is_kept(*lexeme)) {
@@ -105,9 +107,9 @@ class MaskParts {
         node = at.skip;
         continue;
       }
-      if (at.skip == node + 1) {
+      if (at.skip == node + 1 || !automaton_.may_visit(next)) {
         v.allow_tokens_at(node, row);
-        ++node;
+        node = at.skip;
         continue;
       }
       const LexemeState* reached = automaton_.at(next);
@@ -153,6 +155,13 @@ class MaskParts {
       }
       if (next == kDead) {
         v.forbid_tokens_from(node, part->row.data());
+        changed.push_back({node, v.skip(node)});
+        node = v.skip(node);
+        continue;
+      }
+      if (!automaton_.may_visit(next) || !automaton_.may_visit(base_next)) {
+        v.forbid_tokens_from(node, part->row.data());
+        v.allow_tokens_at(node, part->row.data());
         changed.push_back({node, v.skip(node)});
         node = v.skip(node);
         continue;

@@ -125,7 +125,7 @@ def test_separators_are_forced_and_keys_come_in_the_order_of_the_schema() -> Non
 
 def test_whitespace_is_free_within_bounds_when_asked() -> None:
     flexible = JsonOptions().with_whitespace("flexible")
-    value = {"name": "x", "age": 1, "tags": ["a", "b"]}
+    value = {"name": "x", "age": 1, "tags": ["x", "y"]}
     for machine in (json_machine(PERSON, flexible), json_machine({"minProperties": 2}, flexible)):
         for text in (json.dumps(value, indent=4), json.dumps(value), '{ "name":"x"\t,\r"age" :1}'):
             assert admits(machine, text), text
