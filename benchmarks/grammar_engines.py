@@ -97,6 +97,7 @@ class Ours:
             vocabulary, json_options=JsonOptions(), cache_bytes=NO_CACHE
         )
         self._compiler.compile("ebnf", 'start: "warm-up"')  # starts what serves the refused ones
+        self._compiler.warm_up()
 
     def compile_json_schema(self, schema: str) -> OurGrammar:
         return self._compile("json_schema", schema)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from sglang_lang.runtime.messages import GenerateRequest
 
-from .toy import Outcome, Toy, WordTokenizer, continuation, request, states
+from .toy import EOS, Outcome, Toy, WordTokenizer, continuation, request, states
 
 WORDS = WordTokenizer()
 PATTERNS = (
@@ -165,3 +166,68 @@ def test_what_a_stream_has_shown_stays_a_prefix_of_the_text() -> None:
     withdrawn = sum(outcome.withdrawn for outcome in scheduler.outcomes.values())
     assert withdrawn > 0, "no output was ever retokenised: the test shows nothing"
     assert all(text_of(o.ids) == s for o, s in zip(scheduler.outcomes.values(), shown, strict=True))
+
+
+REASONING_END = "da!"
+THINKING = {**dict.fromkeys(b"abcd!", 24.0), 128 + 8: 24.0}
+
+
+def thinking(rid: str, seed: int, **fields: Any) -> GenerateRequest:
+    """A constrained request that reasons first, in random letters."""
+    return request(
+        rid,
+        [seed, 5],
+        fields.pop("max_new_tokens", 150),
+        regex=PATTERNS[0],
+        reasoning_end=REASONING_END,
+        temperature=1.0,
+        seed=seed,
+        logit_bias=THINKING,
+        **fields,
+    )
+
+
+def run_thinking(toy: Toy, **fields: Any) -> list[Outcome]:
+    scheduler = toy.build()
+    for seed in range(6):
+        scheduler.send(thinking(str(seed), seed, **fields))
+    scheduler.run()
+    scheduler.check_slots()
+    return [scheduler.outcomes[str(seed)] for seed in range(6)]
+
+
+@pytest.mark.parametrize("jump_forward", [True, False])
+def test_reasoning_comes_first_and_the_grammar_rules_what_follows(jump_forward: bool) -> None:
+    toy = Toy(tokenizer=WORDS, jump_forward=jump_forward, overlap=False, cache=False)
+    calm = run_thinking(toy, max_new_tokens=220)
+    reasons = set()
+    for outcome in calm:
+        text = text_of([i for i in outcome.ids if i != EOS]).decode()
+        assert outcome.finish is not None
+        reasons.add(outcome.finish.type)
+        reasoning, end, answer = text.partition(REASONING_END)
+        if outcome.finish.type == "stop":
+            assert end and re.fullmatch(PATTERNS[0], answer)
+    assert "stop" in reasons
+    crowded = replace(toy, slots=300, context_len=256, overlap=True, cache=True, late=True)
+    for fields in ({}, {"return_logprob": True}, {"stream": True}):
+        again = run_thinking(crowded, max_new_tokens=220, **fields)
+        assert [o.ids for o in again] == [o.ids for o in calm]
+
+
+def test_reasoning_that_is_cut_ends_with_reason_length() -> None:
+    for outcome in run_thinking(Toy(tokenizer=WORDS), max_new_tokens=3):
+        assert outcome.finish is not None and outcome.finish.type == "length"
+        assert len(outcome.ids) == 3
+
+
+def test_what_is_not_enforced_is_told() -> None:
+    scheduler = Toy().build()
+    schema = '{"type": "array", "uniqueItems": true}'
+    scheduler.send(request("strict", [1], 20, json_schema=schema))
+    scheduler.send(request("relaxed", [1], 20, json_schema=schema, strict=False))
+    scheduler.run()
+    finish = scheduler.outcomes["strict"].finish
+    assert finish is not None and finish.status_code == 400 and "uniqueItems" in str(finish.message)
+    last = scheduler.outcomes["relaxed"].last
+    assert last is not None and len(last.warnings) == 1 and "uniqueItems" in last.warnings[0]
