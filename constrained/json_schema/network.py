@@ -7,7 +7,6 @@ refused before the first token. Automata of lexemes are still built lazily.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -77,7 +76,7 @@ class JsonNetwork:
     def with_captured(self, state: State, text: str) -> JsonState:
         """The state that also knows this key or item."""
         assert isinstance(state, ArrayState | ObjectState)
-        return replace(state, seen=state.seen | {text})
+        return state._replace(seen=state.seen | {text})
 
     def _sequence(self, plan: ObjectPlan) -> PropertySequence:
         found = self._sequences.get(plan)
@@ -108,7 +107,7 @@ class JsonNetwork:
     def _array_targets(self, shape: ArrayShape) -> Iterator[Target]:
         state = opening_state(shape)
         if may_close(state):
-            yield Target(replace(state, closes_only=True))
+            yield Target(state._replace(closes_only=True))
         yield from self._item_targets(state)
 
     def _item_targets(self, state: ArrayState) -> Iterator[Target]:
@@ -151,7 +150,7 @@ class JsonNetwork:
                 keys = intersect(keys, complement(alternate(*(literal(k) for k in state.seen))))
             if self._liveness.satisfiable(formula) and self._liveness.completes_object(after):
                 targets.setdefault(keys, []).append(Target(after, ValueState(formula)))
-        before = self._punctuation.comma if state.count else EPSILON
+        before = self._punctuation.comma if state.size else EPSILON
         for keys, following in targets.items():
             lexeme = concat(before, keys, self._punctuation.colon)
             tracked = plan.tracks_keys and keys not in plan.declared_keys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain, combinations
 from typing import NamedTuple
 
@@ -78,7 +77,7 @@ class ObjectPlan:
 
     def may_close(self, state: ObjectState) -> bool:
         """Whether the object may end here."""
-        return not state.needed and not state.some and state.count >= self.shape.min_properties
+        return not state.needed and not state.some and state.size >= self.shape.min_properties
 
     def needed_from(self, cursor: int) -> frozenset[str]:
         """The required names from a declared property on, in fixed order."""
@@ -88,7 +87,7 @@ class ObjectPlan:
 
     def needed_suffice(self, state: ObjectState) -> bool:
         """Whether the object may end once the needed names have come."""
-        total = state.count + len(state.needed)
+        total = state.size + len(state.needed)
         limit = self.shape.max_properties
         return (
             not state.some
@@ -109,7 +108,7 @@ class ObjectPlan:
             for size in range(len(satisfiable_some) + 1):
                 for taken in combinations(satisfiable_some, size):
                     parts = [choice.formula, *(self.shape.some[index].formula for index in taken)]
-                    yield choice, all_of(parts), replace(after, some=after.some - set(taken))
+                    yield choice, all_of(parts), after._replace(some=after.some - set(taken))
 
     def _available(self, state: ObjectState) -> Iterator[KeyChoice]:
         if self._any_order:
@@ -138,9 +137,9 @@ class ObjectPlan:
             cursor = 0 if self._any_order else self.position[name] + 1
             if any(self.position.get(other, -1) < cursor for other in needed):
                 return None
-        count = min(state.count + 1, self._count_limit)
+        count = min(state.size + 1, self._count_limit)
         limit = shape.max_properties
-        if limit is not None and (state.count >= limit or count + len(needed) > limit):
+        if limit is not None and (state.size >= limit or count + len(needed) > limit):
             return None
         return ObjectState(self, cursor, used, needed, count, state.some, others, state.seen)
 

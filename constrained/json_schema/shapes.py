@@ -147,6 +147,9 @@ class ArrayShape:
     some: tuple[SomeItems, ...] = ()
     unique_at: str | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.groups, self.min_items))  # which tell most apart
+
     def __and__(self, other: ArrayShape) -> ArrayShape:
         return ArrayShape(
             _merged(self.groups, other.groups),
