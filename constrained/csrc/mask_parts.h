@@ -31,7 +31,7 @@ class MaskParts {
     LexemeState* lexeme = automaton_.at(state);
     if (!is_kept(*lexeme)) {
       if (lexeme->usual_next == kDead) {
-        const int32_t visited = walk(state, 0, vocabulary_.num_nodes(), row, crossings);
+        const int32_t visited = walk_all(state, row, crossings);
         if (visited < kKeepPartNodes) return crossings;
         crossings->clear();
       }
@@ -74,7 +74,7 @@ class MaskParts {
       visited = walk_difference(state, base, scratch);
     } else {
       scratch->row.assign(vocabulary_.row_words, 0);
-      visited = walk(state, 0, vocabulary_.num_nodes(), scratch->row.data(), &scratch->crossings);
+      visited = walk_all(state, scratch->row.data(), &scratch->crossings);
     }
     return visited < kKeepPartNodes ? scratch : keep(lexeme, std::move(*scratch));
   }
@@ -90,6 +90,28 @@ class MaskParts {
     }
     const bool loops = usual != state && automaton_.at(usual)->usual_next == usual;
     return loops ? usual : kDead;
+  }
+
+  // Walks the whole trie. Only the ways that live are looked at, for most states have few.
+  int32_t walk_all(int32_t state, int32_t* row, Crossings* crossings) {
+    const Vocabulary& v = vocabulary_;
+    const LexemeState* lexeme = automaton_.at(state);
+    int32_t visited = 0;
+    for (int32_t byte = 0; byte < 256; ++byte) {
+      const int32_t next = lexeme->after(static_cast<uint8_t>(byte));
+      const int32_t node = v.by_first[byte];
+      if (next == kDead || node == kNone) continue;
+      ++visited;
+      v.allow_tokens_at(node, row);
+      if (!v.has_children(node) || !automaton_.may_visit(next)) continue;
+      const LexemeState* reached = automaton_.at(next);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
+      if (reached->only_byte == kManyBytes) visited += walk(next, node + 1, v.skip(node), row, crossings);
+      if (reached->only_byte < 0) continue;
+      const int32_t child = v.by_two[byte << 8 | reached->only_byte];
+      if (child != kNone) visited += walk(next, child, v.skip(child), row, crossings);
+    }
+    return visited;
   }
 
   // Walks the nodes [first, last), subtrees of one node; returns how many it visited.

@@ -52,6 +52,8 @@ struct Vocabulary {
   std::vector<int32_t> order, parent;
   std::vector<int32_t> height;  // per node, the bytes of the longest way down from it
   std::vector<ByteSummary> below;  // per node, the bytes of all ways down from it
+  std::vector<int32_t> by_first;   // per byte, the node it leads to from the root, or kNone
+  std::vector<int32_t> by_two;     // per two bytes, the node they lead to, or kNone
   int32_t max_token_len = 0;
   std::vector<int32_t> eos_tokens;
   std::vector<uint8_t> text;        // the bytes of every token, one after another
@@ -137,12 +139,16 @@ struct Vocabulary {
     height.assign(num_nodes, 0);
     below.resize(num_nodes);
     nodes.reserve(num_nodes + 1);
+    by_first.assign(256, kNone);
+    by_two.assign(256 * 256, kNone);
     std::vector<int32_t> path;
     for (int32_t node = 0; node < num_nodes; ++node) {
       while (!path.empty() && node >= skips[path.back()]) path.pop_back();
       parent[node] = path.empty() ? kNone : path.back();
       const auto depth = static_cast<uint16_t>(path.size());
       nodes.push_back({skips[node], tokens[node], depth, bytes[node]});
+      if (depth == 0) by_first[bytes[node]] = node;
+      if (depth == 1) by_two[bytes[path[0]] << 8 | bytes[node]] = node;
       path.push_back(node);
       max_token_len = std::max(max_token_len, static_cast<int32_t>(path.size()));
     }

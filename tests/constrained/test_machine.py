@@ -38,6 +38,8 @@ PATTERNS = [
     r"\w{18,30}(,\w{4,20}){0,9}",
     '[^"]{6,9}"[^"]{20,}"',
     r"(?=.{5,40}$)[a-z]+1?",
+    ".*[0-9a-f]{32}.*(?=a|b)[abc]",
+    '("x{40}"|"[a-f]{20}.{30,}")+',
     r"(?!.{0,30}$).{0,33}",  # far from its end only what is longer than the counts is left
 ]
 REGEXES = st.recursive(
