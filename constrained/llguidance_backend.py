@@ -265,7 +265,8 @@ def _json_options(options: JsonOptions) -> JsonCompileOptions:
     return {
         "item_separator": options.item_separator,
         "key_separator": options.key_separator,
-        "whitespace_flexible": False,
+        "whitespace_flexible": options.max_whitespace > 0,
+        "whitespace_pattern": rf"[\x20\x0A\x0D\x09]{{0,{options.max_whitespace}}}",
     }
 
 

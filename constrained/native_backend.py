@@ -12,8 +12,9 @@ from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
 from .grammar import NetworkGrammar
 from .json_options import JsonOptions, JsonWhitespace
+from .json_schema.formats import USUAL_FORMATS, format_pattern
 from .json_schema.network import JsonNetwork
-from .json_schema.string_language import STRING, of_length
+from .json_schema.string_language import STRING, matching, of_length
 from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
@@ -88,10 +89,12 @@ def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
 
 def _usual_languages() -> list[tuple[Node, bytes]]:
     """What most grammars hold and takes long to mask, and a text after which a mask is asked."""
+    formats = [format_pattern(name) for name in USUAL_FORMATS]
     separators = [JsonOptions().with_whitespace(style).key_separator for style in STYLES]
     return [
         (STRING, b'"'),
         (of_length(FAR, None), b'"'),
         *((concat(STRING, literal(separator)), b'"') for separator in separators),
         *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
+        *((matching(pattern, ""), b'"') for pattern in formats if pattern is not None),
     ]
