@@ -44,6 +44,12 @@ class NativeBackend(GrammarBackend):
         self._tried_native = False
         self._lock = threading.Lock()
 
+    def warm_up(self) -> None:
+        native = self._native()
+        if native is not None:
+            for language, beginning in _usual_languages():
+                native.shared_languages().prepare(language, beginning)
+
     def compile_regex(self, pattern: str) -> NetworkGrammar:
         return self._grammar(regex_network(pattern))
 
@@ -59,23 +65,23 @@ class NativeBackend(GrammarBackend):
             return self._grammar(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
 
     def _grammar(self, network: Network) -> NetworkGrammar:
+        return NetworkGrammar(network, self._vocabulary, self._native())
+
+    def _native(self) -> NativeVocabulary | None:
         with self._lock:
             if not self._tried_native:
                 self._tried_native = True
                 self._native_vocabulary = _native_vocabulary(self._vocabulary)
-        return NetworkGrammar(network, self._vocabulary, self._native_vocabulary)
+        return self._native_vocabulary
 
 
 def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
     """The vocabulary on the C++ side, or None where it cannot be compiled."""
     try:
-        native = NativeVocabulary(vocabulary)
+        return NativeVocabulary(vocabulary)
     except (NoCompilerError, BuildError) as error:
         warn_of_slow_path(error)
         return None
-    for language, beginning in _usual_languages():
-        native.shared_languages().prepare(language, beginning)
-    return native
 
 
 def _usual_languages() -> list[tuple[Node, bytes]]:

@@ -57,6 +57,10 @@ class GrammarQueue:
     def __len__(self) -> int:
         return len(self._compiling)
 
+    def warm_up(self) -> None:
+        """Build what most grammars share, beside whatever comes first."""
+        self._threads.submit(self._compiler.warm_up)
+
     def add(self, req: Req) -> None:
         """Start compiling the request's constraint."""
         self._compiling.append((req, self._threads.submit(self._compile, req.params)))

@@ -12,6 +12,7 @@ import torch
 from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
@@ -110,6 +111,8 @@ def make_scheduler(
 
     spelled = _spelled_bytes(tokenizer)
     speculation = _speculation(args)
+    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+    grammars.warm_up()
     scheduler = Scheduler(
         port=port,
         runner=runner,
@@ -117,7 +120,7 @@ def make_scheduler(
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        grammars=grammars,
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
@@ -196,8 +199,9 @@ def _kv_pool(
     args: ServerArgs, config: ModelConfig, context_len: int, device: torch.device
 ) -> tuple[TokenToKVPool, int]:
     name = args.dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
-    dtype = DTYPES[name]
-    shape = (config.num_layers, config.num_kv_heads, config.head_dim)
+    dtype = torch.int8 if name == "int8" else DTYPES[name]
+    width = row_width(config.head_dim, dtype)
+    shape = (config.num_layers, config.num_kv_heads, width)
     if args.max_total_tokens is not None:
         num_slots = args.max_total_tokens + -args.max_total_tokens % args.page_size
     else:

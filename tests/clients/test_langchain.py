@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -23,10 +24,12 @@ class Colour(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def model(openai_url: str) -> Any:
-    return langchain_openai.ChatOpenAI(
+def model(openai_url: str) -> Iterator[Any]:
+    made = langchain_openai.ChatOpenAI(
         model="default", base_url=openai_url, api_key="sk-test", temperature=0, max_tokens=60
     )
+    yield made
+    made.root_client.close()
 
 
 def test_invokes_and_streams(model: Any) -> None:
@@ -54,3 +57,4 @@ def test_embeds(openai_url: str) -> None:
         model="default", base_url=openai_url, api_key="sk-test", check_embedding_ctx_length=False
     )
     assert [len(v) for v in embeddings.embed_documents(["a", "b"])] == [576, 576]
+    embeddings.client._client.close()

@@ -116,11 +116,11 @@ def test_responses(client: Any) -> None:
     )
     assert isinstance(parsed.output_parsed, Person)
     with client.responses.stream(
-        model="default", input="Say hello.", max_output_tokens=8, temperature=0
+        model="default", input="Who?", text_format=Person, max_output_tokens=60, temperature=0
     ) as stream:
         kinds = {event.type for event in stream}
         final = stream.get_final_response()
-    assert "response.output_text.delta" in kinds and final.output_text
+    assert "response.output_text.delta" in kinds and isinstance(final.output_parsed, Person)
     tool = {"type": "function", **WEATHER["function"]}
     called = client.responses.create(
         model="default", input="Rome?", tools=[tool], tool_choice="required", max_output_tokens=99

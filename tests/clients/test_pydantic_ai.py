@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import pytest
@@ -20,13 +21,14 @@ class Light(BaseModel):
     colour: Literal["red", "green"]
 
 
-@pytest.fixture(scope="module")
-def model(openai_url: str) -> Any:
+@pytest.fixture
+async def model(openai_url: str) -> AsyncIterator[Any]:
+    from openai import AsyncOpenAI
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    provider = OpenAIProvider(base_url=openai_url, api_key="sk-test")
-    return OpenAIChatModel("default", provider=provider)
+    async with AsyncOpenAI(base_url=openai_url, api_key="sk-test") as client:
+        yield OpenAIChatModel("default", provider=OpenAIProvider(openai_client=client))
 
 
 SETTINGS = {"temperature": 0.0, "max_tokens": 100}

@@ -104,6 +104,17 @@ def test_a_named_function_is_called_and_its_arguments_stream(client: httpx.Clien
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_an_answer_is_a_call_or_keeps_its_schema(client: httpx.Client, seed: int) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": TIME}}
+    body = ASK | {"response_format": wanted, "seed": seed, "parallel_tool_calls": False}
+    [choice] = post(client, "/v1/chat/completions", body)["choices"]
+    if choice["finish_reason"] == "tool_calls":
+        check(choice["message"]["tool_calls"])
+    else:
+        jsonschema.validate(json.loads(choice["message"]["content"]), TIME)
+
+
 def test_a_conversation_with_tool_results_goes_on(client: httpx.Client) -> None:
     call = {"name": "get_weather", "arguments": '{"city": "Rome", "unit": "C"}'}
     messages = [
@@ -189,7 +200,7 @@ def test_embeddings_tell_related_texts_from_others(client: httpx.Client) -> None
     assert all(math.isclose(sum(x * x for x in v), 1.0, rel_tol=1e-4) for v in vectors)
 
     def similarity(a: int, b: int) -> float:
-        return sum(x * y for x, y in zip(vectors[a], vectors[b], strict=True))
+        return float(sum(x * y for x, y in zip(vectors[a], vectors[b], strict=True)))
 
     assert similarity(0, 1) > max(similarity(0, 2), similarity(1, 2))
     again = post(client, "/v1/embeddings", {"input": texts[0]})["data"][0]["embedding"]

@@ -91,6 +91,7 @@ class ResponseBody(SamplingBody, kw_only=True):
         if self.text is not None:
             names |= {
                 "json_schema": "text.format",
+                "ebnf": "text.format",
                 "response_format": "text.format",
                 "response_format.type": "text.format.type",
                 "response_format.json_schema.schema": "text.format.schema",

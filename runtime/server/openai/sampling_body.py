@@ -160,7 +160,8 @@ class SamplingBody(msgspec.Struct, kw_only=True):
         names = {"max_new_tokens": self.token_limit()[1], "min_new_tokens": "min_tokens"}
         names["tool_calls"] = "tools"
         if self.response_format is not None:
-            names |= {"json_schema": "response_format", "structural_tag": "response_format"}
+            kinds = ("json_schema", "structural_tag", "ebnf")
+            names |= dict.fromkeys(kinds, "response_format")
         return names
 
     @property

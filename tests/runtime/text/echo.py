@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
@@ -169,8 +170,12 @@ METRICS = SchedulerMetrics(
 def _reply(request: ControlRequest) -> ControlReply:
     if request.action == "metrics":
         return ControlReply(id=request.id, ok=True, metrics=METRICS)
-    data = {"num_running_reqs": 0, "num_queue_reqs": 0, "num_used_tokens": 0}
-    return ControlReply(id=request.id, ok=True, data=data if request.action == "stats" else {})
+    data: dict[str, dict[str, Any]] = {
+        "stats": {"num_running_reqs": 0, "num_queue_reqs": 0, "num_used_tokens": 0},
+        "radix_tree": {"nodes": []},
+        "pin_prefix": {"pinned_tokens": len(request.input_ids)},
+    }
+    return ControlReply(id=request.id, ok=True, data=data.get(request.action, {}))
 
 
 class Side:

@@ -145,6 +145,18 @@ async def test_strict_tools_are_held_to_their_schema_once_begun() -> None:
         assert "strict" in (await whole(client, say("hi", tools=[strict])))["warnings"][0]
 
 
+async def test_tools_that_may_be_called_leave_the_answer_to_its_schema() -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}
+    async with saying(LAST, tool_call_parser="hermes") as (client, side):
+        body = say(CALL, tools=TOOLS, response_format=schema)
+        [choice] = (await whole(client, body))["choices"]
+        assert choice["message"]["tool_calls"][0]["function"]["name"] == "add"
+        params = side.scheduler.requests[0].sampling_params
+        assert params.json_schema is None and '"type": "integer"' in (params.ebnf or "")
+        response = await client.post("/v1/chat/completions", json=say("x", tools=TOOLS, regex="a+"))
+        assert response.json()["error"]["param"] == "tool_choice"
+
+
 async def test_reasoning_is_told_apart_and_counted() -> None:
     async with saying(LAST, reasoning_parser="qwen3") as (client, _):
         body = say("<think>Hm.</think>Yes.")

@@ -12,8 +12,9 @@ import pytest
 from sglang_lang.runtime.errors import EngineDeadError
 from sglang_lang.runtime.server.openai.response_body import ResponseBody
 from sglang_lang.runtime.server.openai.response_store import ResponseStore, StoredResponse
+from tests.runtime.server.saying import LAST, saying
 
-from .test_chat import CALL, LAST, saying
+from .test_chat import CALL
 
 JSON = dict[str, Any]
 TOOLS: list[JSON] = [{"type": "function", "name": "add", "parameters": {"type": "object"}}]
