@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow_path
@@ -56,16 +58,12 @@ class NativeBackend(GrammarBackend):
         return self._grammar(choices_network(choices))
 
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> NetworkGrammar:
-        try:
+        with _deep("json_schema"):
             return self._grammar(JsonNetwork(schema.value, options))
-        except RecursionError as error:
-            raise GrammarError("json_schema is nested too deeply") from error
 
     def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> NetworkGrammar:
-        try:
+        with _deep("tool_calls"):
             return self._grammar(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
-        except RecursionError as error:
-            raise GrammarError("tool_calls are nested too deeply") from error
 
     def _grammar(self, network: Network) -> NetworkGrammar:
         return NetworkGrammar(network, self._vocabulary, self._native())
@@ -98,3 +96,12 @@ def _usual_languages() -> list[tuple[Node, bytes]]:
         *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
         *((matching(pattern, ""), b'"') for pattern in formats if pattern is not None),
     ]
+
+
+@contextmanager
+def _deep(kind: str) -> Iterator[None]:
+    """What recurses too deep is refused; ctypes hides the error of a call's argument in its own."""
+    try:
+        yield
+    except (RecursionError, ctypes.ArgumentError) as error:
+        raise GrammarError(f"{kind} is nested or counted too deeply") from error

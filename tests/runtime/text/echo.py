@@ -11,6 +11,7 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
 
+from sglang_lang.constrained.token_bytes import byte_level_alphabet
 from sglang_lang.runtime.histogram import Histogram
 from sglang_lang.runtime.messages import (
     AbortRequest,
@@ -27,7 +28,7 @@ from sglang_lang.runtime.messages import (
     SchedulerReady,
     ToScheduler,
 )
-from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings, byte_level_alphabet
+from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings
 from sglang_lang.runtime.text.tokenizer_manager import TokenizerManager
 
 CONTEXT = 256
