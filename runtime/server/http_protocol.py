@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with a bound on the request line and headers, which it has none of."""
+"""uvicorn's HTTP/1.1 protocol with the bound on request line and headers that it lacks."""
 
 from __future__ import annotations
 

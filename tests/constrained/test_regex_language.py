@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from typing import Any
 
 import interegular
 import pytest
@@ -150,7 +151,7 @@ def test_the_language_is_that_of_interegulars_automaton(pattern: str) -> None:
     interegular is right on such patterns; it is not on classes beyond ASCII and on lookahead.
     """
     fsm = interegular.parse_pattern(pattern).to_fsm()
-    start: tuple[Node, object] = (regex_language(pattern, "python"), fsm.initial)
+    start: tuple[Node, Any] = (regex_language(pattern, "python"), fsm.initial)
     living = {state for state in fsm.states if fsm.islive(state)}  # type: ignore[no-untyped-call]
     seen, pending = {start}, deque([start])
     while pending:
