@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with a bound on the request line and headers, which it has none of."""
+"""uvicorn's HTTP/1.1 protocol, and a bound on the size of request lines and headers."""
 
 from __future__ import annotations
 
