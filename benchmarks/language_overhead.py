@@ -168,6 +168,14 @@ def reading(s: sgl.ProgramState, count: int) -> None:
         assert s[f"x{number}"] == " x"
 
 
+@sgl.function
+def chatting(s: sgl.ProgramState, count: int) -> None:
+    """A turn for each ``gen``, which a server elsewhere is asked to render first."""
+    s += sgl.user(PROMPT)
+    for number in range(count):
+        s += sgl.assistant(sgl.gen(f"x{number}", max_tokens=8, stop="\n"))
+
+
 def cpu_us(works: Sequence[Callable[[], Any]], count: int) -> list[float]:
     """Microseconds of CPU for one of ``count``, for each work.
 
@@ -207,8 +215,13 @@ def cpu_of_gens(count: int) -> Iterator[Result]:
         yield Result(f"{name}, in-process null backend", used, "us/gen", GENS_LIMIT_US)
     with stub_server() as url:
         endpoint = sgl.RuntimeEndpoint(url)
+        turns = count // 5  # every one is longer to render than the one before
+        chat = partial(chatting.run, turns, backend=endpoint)
+        (chat_used,) = cpu_us([chat], turns)
         bare, *programs = cpu_us([bare_calls(url, count), *runs(count, endpoint)], count)
         yield Result("bare httpx call", bare, "us/call")
+        what = "a chat, over HTTP beyond two bare httpx calls (it is rendered there)"
+        yield Result(what, chat_used - 2 * bare, "us/gen", GENS_LIMIT_US)
         for name, used in zip(NAMES, programs, strict=True):
             what = f"{name}, over HTTP beyond bare httpx"
             yield Result(what, used - bare, "us/gen", GENS_LIMIT_US)

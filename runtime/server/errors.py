@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from ..errors import CapacityError, EngineDeadError, RequestError
@@ -37,6 +37,8 @@ def status_of(error: Exception) -> int:
         return 429
     if isinstance(error, EngineDeadError):
         return 503
+    if isinstance(error, ClientDisconnect):  # before its body was here
+        return 499
     return 500
 
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with the bound on request line and headers that it lacks."""
+"""uvicorn's HTTP/1.1 protocol, and a bound on the size of request lines and headers."""
 
 from __future__ import annotations
 

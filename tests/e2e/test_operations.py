@@ -1,4 +1,4 @@
-"""The real server as it is operated: TLS, a unix socket, a configuration file, load, its end."""
+"""The real server as it is operated: TLS, a unix socket, a configuration file, load, SIGTERM."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from sglang_lang.constrained.token_bytes import byte_level_alphabet
 from sglang_lang.runtime.histogram import Histogram
 from sglang_lang.runtime.messages import (
     AbortRequest,
+    AdminRequest,
     BatchOutput,
     ControlReply,
     ControlRequest,
@@ -122,13 +123,11 @@ class EchoScheduler:
             else b"",
         )
         if request.return_logprob:
-            output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
-            chosen = [(-float(i), i) for i in request.token_ids_logprob]
-            output.output_logprobs.chosen = [chosen for _ in ids]
+            output.output_logprobs = _logprobs(ids, request)
             start = request.logprob_start_len
             if start is not None and count == 1:
                 prompt = request.input_ids[start:]
-                output.input_logprobs = _logprobs(prompt, request.top_logprobs_num)
+                output.input_logprobs = _logprobs(prompt, request)
         return BatchOutput([output])
 
     def _end_aborted(self, message: AbortRequest) -> None:
@@ -139,10 +138,12 @@ class EchoScheduler:
                 self._replies.put_nowait(BatchOutput([output]))
 
 
-def _logprobs(ids: list[int], top: int) -> Logprobs:
+def _logprobs(ids: list[int], request: GenerateRequest) -> Logprobs:
     """The logprob of token i is -i."""
-    rivals = [[(-float(i + rank), (i + rank) % 256) for rank in range(top)] for i in ids]
-    return Logprobs(list(ids), [-float(i) for i in ids], rivals, [[] for _ in ids])
+    top = range(request.top_logprobs_num)
+    rivals = [[(-float(i + rank), (i + rank) % 256) for rank in top] for i in ids]
+    chosen = [(-float(i), i) for i in request.token_ids_logprob]
+    return Logprobs(list(ids), [-float(i) for i in ids], rivals, [list(chosen) for _ in ids])
 
 
 METRICS = SchedulerMetrics(
@@ -172,7 +173,9 @@ METRICS = SchedulerMetrics(
 )
 
 
-def _reply(request: ControlRequest) -> ControlReply:
+def _reply(request: ControlRequest | AdminRequest) -> ControlReply:
+    if not isinstance(request, ControlRequest):
+        return ControlReply(id=request.id, ok=True)
     if request.action == "metrics":
         return ControlReply(id=request.id, ok=True, metrics=METRICS)
     data: dict[str, dict[str, Any]] = {
