@@ -141,6 +141,8 @@ def measure(engine: Engine, tokens: Tokens, cases: list[Case]) -> Timings:
     sizes = []
     overhead = clock_cost()
     engine.compile_regex("warm-?up")
+    gc.collect()
+    gc.disable()  # its pauses depend on what else the process holds
     for case in cases:
         start = time.thread_time_ns()
         try:
@@ -162,6 +164,7 @@ def measure(engine: Engine, tokens: Tokens, cases: list[Case]) -> Timings:
         if (size := grammar.memory_bytes()) is not None:
             sizes.append(size)
     timings.batch = list(batch_steps(engine, grammars))
+    gc.enable()
     timings.bytes_per_grammar = sum(sizes) / len(sizes) if sizes else None
     return timings
 

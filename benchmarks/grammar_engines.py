@@ -96,6 +96,7 @@ class Ours:
         self._compiler = GrammarCompiler(
             vocabulary, json_options=JsonOptions(), cache_bytes=NO_CACHE
         )
+        self._compiler.compile("ebnf", 'start: "warm-up"')  # starts what serves the refused ones
         self._compiler.warm_up()
 
     def compile_json_schema(self, schema: str) -> OurGrammar:

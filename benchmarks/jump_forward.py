@@ -123,16 +123,14 @@ def tools() -> None:
     by_name = {tool["name"]: tool for tool in TOOLS}
     with start() as engine:
         tokenizer = engine.get_tokenizer()
-        for title, choice in (
-            ("named", lambda name: [by_name[name]]),
-            ("required", lambda _: TOOLS),
-        ):
+        for title in ("named", "required"):
             steps = spelled = canonical = finished = 0
             for name, text in REQUESTS:
                 prompt = engine.render_chat([{"role": "user", "content": text}])
                 params = {"temperature": 0.0, "max_new_tokens": 250}
                 before = engine.get_server_info()["steps"]
-                out = engine.generate(prompt, {**params, "tool_calls": calls(choice(name))})
+                offered = [by_name[name]] if title == "named" else TOOLS
+                out = engine.generate(prompt, {**params, "tool_calls": calls(offered)})
                 steps += engine.get_server_info()["steps"] - before
                 ids = tokenizer.encode_continuation(out["text"])
                 spelled += len(ids)
@@ -153,7 +151,8 @@ def seconds_per_token(engine: Engine, batch: int, seed: int, constraint: dict[st
     began = time.perf_counter()
     outputs = engine.generate(prompts(batch, seed), {**params, **constraint})
     seconds = time.perf_counter() - began
-    return seconds / sum(out["meta_info"]["completion_tokens"] for out in outputs)
+    tokens: int = sum(out["meta_info"]["completion_tokens"] for out in outputs)
+    return seconds / tokens
 
 
 def overhead(rounds: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .matcher import AutomatonMatcher, GrammarMatcher
+from .native_library import address_of
 from .native_machine import NativeMachine
 
 
@@ -37,7 +38,7 @@ def _fill_native(
     batch: list[tuple[int, NativeMachine, int]], bitmask: npt.NDArray[np.int32]
 ) -> None:
     """All machines are of one vocabulary: an engine has one."""
-    first, stride = bitmask.ctypes.data, bitmask.strides[0]
+    first, stride = address_of(bitmask), bitmask.strides[0]
     machines = array("q", [machine.handle for _, machine, _ in batch])
     states = array("i", [state for _, _, state in batch])
     rows = array("q", [first + row * stride for row, _, _ in batch])

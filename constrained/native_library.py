@@ -6,6 +6,9 @@ import ctypes
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from sglang_lang.kernels.native import build_shared_library
 
 SOURCE = Path(__file__).parent / "csrc" / "grammar.cpp"
@@ -43,6 +46,11 @@ _SIGNATURES = {
     "machine_captured_text": (_INT, (_POINTER, _INT, _TEXT, _INT)),
     "machine_memory_bytes": (_LONG, (_POINTER,)),
 }
+
+
+def address_of(values: npt.NDArray[np.int32]) -> int:
+    """Where a writable, contiguous array begins; ``values.ctypes.data`` takes thrice as long."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(values.data))
 
 
 @lru_cache(1)

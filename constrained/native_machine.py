@@ -17,7 +17,7 @@ import numpy as np
 
 from .machine import MAX_FORCED
 from .native_languages import NativeLanguages
-from .native_library import load_library
+from .native_library import address_of, load_library
 from .network import Edge, Network, Place, Places, Target
 from .vocabulary import Row, Vocabulary
 
@@ -132,7 +132,7 @@ class NativeMachine:
         return out.raw[:length]
 
     def fill(self, state: int, row: Row) -> None:
-        address = row.ctypes.data
+        address = address_of(row)
         if self._fill(self.handle, state, address) == NEEDS:
             self._answer("machine_fill", state, address)
 

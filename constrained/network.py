@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Literal as Choice
 from typing import NamedTuple, Protocol
 
 from .regex_tree import Literal, Node
@@ -28,16 +29,18 @@ class Target(NamedTuple):
     nested: State | None = None
 
 
-class Capture(NamedTuple):
-    """The text of a lexeme, less some bytes at either end, is handed to the network."""
-
-    skip: int
-    drop: int
+Capture = Choice["all", "quoted"]  # of a lexeme's text: all of it, or from quote to quote
 
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Edge:
-    """A lexeme and all that may follow it; equal only to itself."""
+    """A lexeme and all that may follow it; equal only to itself.
+
+    Args:
+        lexeme: its language.
+        targets: each way to go on.
+        capture: what of the text is handed to the network, if anything.
+    """
 
     lexeme: Node
     targets: tuple[Target, ...]
@@ -106,7 +109,9 @@ class Places:
         edge = self.place(number).edges[label]
         if edge.capture is None:
             return edge.targets
-        text = captured[edge.capture.skip : len(captured) - edge.capture.drop].decode()
+        if edge.capture == "quoted":
+            captured = captured[captured.index(b'"') : captured.rindex(b'"') + 1]
+        text = captured.decode()
         return tuple(
             target
             if target.state is None

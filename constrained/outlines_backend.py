@@ -79,6 +79,8 @@ class OutlinesBackend(GrammarBackend):
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> IndexGrammar:
         """``options`` choose whether spaces may stand between tokens; it cannot ask for them."""
         space = "[ ]?" if " " in options.item_separator + options.key_separator else ""
+        if options.max_whitespace:
+            space = rf"[ \n\r\t]{{0,{options.max_whitespace}}}"
         try:
             pattern = self._outlines.json_schema.build_regex_from_schema(
                 schema.text, whitespace_pattern=space

@@ -236,13 +236,18 @@ def intersect(*nodes: Node) -> Node:
             return NOTHING
         if node is not ANYTHING:
             parts.update(node.parts if isinstance(node, Intersection) else (node,))
-    if any(isinstance(part, Complement) and part.part in parts for part in parts):
+    if len(parts) == 1:
+        return parts.pop()
+    literals = 0
+    for part in parts:
+        if isinstance(part, Complement):
+            if part.part in parts:
+                return NOTHING
+        elif isinstance(part, Literal):
+            literals += 1
+    if literals > 1:  # different ones
         return NOTHING
-    if sum(isinstance(part, Literal) for part in parts) > 1:  # different ones
-        return NOTHING
-    if not parts:
-        return ANYTHING
-    return parts.pop() if len(parts) == 1 else _unique(Intersection, frozenset(parts))
+    return _unique(Intersection, frozenset(parts)) if parts else ANYTHING
 
 
 def complement(node: Node) -> Node:

@@ -75,6 +75,8 @@ PACKAGES = {
         "jinja2",
         "pydantic",
         "rich",
+        "matplotlib",
+        "shtab",
     },
 }
 

@@ -16,6 +16,8 @@ namespace grammar {
 constexpr int32_t kDead = 0;
 constexpr int32_t kNoByte = -1;     // nothing may come
 constexpr int32_t kManyBytes = -2;
+constexpr size_t kMaxNodes = 500'000;      // beyond, only the text itself makes new states
+constexpr size_t kMaxNodesOfWalk = 60'000;
 constexpr int32_t kUsualBytes = 48;  // a state that more bytes lead to is the usual one
 
 // Nodes of the trie [first, last), at all of which a lexeme may end and a token may go on.
@@ -54,11 +56,23 @@ struct SingleByteClasses {
 class Automaton {
  public:
   virtual ~Automaton() = default;
-  virtual LexemeState* at(int32_t state) = 0;
+
+  LexemeState* at(int32_t state) {
+    if (static_cast<size_t>(state) >= states_.size() || !states_[state]) make(state);
+    return states_[state].get();
+  }
+  // A walk begins, which may make so many states and no more: a language may have any number.
+  virtual void limit_walk() {}
+  virtual bool may_visit(int32_t) const { return true; }
   // A state that agrees with this one on texts shorter than the counts in it; else the same.
   virtual int32_t far(int32_t state, int) { return state; }
   // How long the texts are that two states surely agree on; -1 where not even on the empty one.
   virtual int32_t agreed(int32_t first, int32_t second) { return first == second ? kNoCounts : -1; }
+
+ protected:
+  virtual void make(int32_t) {}  // puts a state that was not asked for before into `states_`
+
+  std::vector<std::unique_ptr<LexemeState>> states_;
 };
 
 // The derivatives of languages as states; any number of languages can start in it.
@@ -66,14 +80,12 @@ class LanguageAutomaton : public Automaton {
  public:
   Languages languages;
 
-  LexemeState* at(int32_t state) override {
-    if (static_cast<size_t>(state) >= states_.size()) states_.resize(languages.num_nodes());
-    if (!states_[state]) {
-      std::unique_ptr<LexemeState> made = make(state);
-      states_[state] = std::move(made);
-      ++num_states_;
-    }
-    return states_[state].get();
+  void limit_walk() override {
+    max_nodes_ = std::min(languages.num_nodes() + kMaxNodesOfWalk, kMaxNodes);
+  }
+  bool may_visit(int32_t state) const override {
+    return languages.num_nodes() < max_nodes_ ||
+           (static_cast<size_t>(state) < states_.size() && states_[state]);
   }
 
   int32_t far(int32_t state, int level) override { return languages.far(state, level); }
@@ -87,10 +99,9 @@ class LanguageAutomaton : public Automaton {
     return -1;
   }
 
-  int64_t num_states() const { return num_states_; }
-
  private:
-  std::unique_ptr<LexemeState> make(Node node) {
+  void make(int32_t node) override {
+    if (static_cast<size_t>(node) >= states_.size()) states_.resize(languages.num_nodes());
     auto state = std::make_unique<LexemeState>();
     const ByteClasses& classes = languages.classes(node);
     std::array<int32_t, 256> sizes{};
@@ -115,11 +126,10 @@ class LanguageAutomaton : public Automaton {
     if (state->usual_next == node)
       for (int byte = 0; byte < 256; ++byte)
         if (state->after(static_cast<uint8_t>(byte)) != node) state->outside.add(static_cast<uint8_t>(byte));
-    return state;
+    states_[node] = std::move(state);
   }
 
-  std::vector<std::unique_ptr<LexemeState>> states_;
-  int64_t num_states_ = 0;
+  size_t max_nodes_ = kMaxNodes;
 };
 
 // A trie of literals, whose indices are the labels; state 1 is its root.
@@ -135,7 +145,6 @@ class LiteralTrie : public Automaton {
     }
   }
 
-  LexemeState* at(int32_t state) override { return states_[state].get(); }
   int64_t num_states() const { return static_cast<int64_t>(states_.size()); }
 
  private:
@@ -175,7 +184,6 @@ class LiteralTrie : public Automaton {
     const_cast<uint8_t*>(state->class_of)[byte] = static_cast<uint8_t>(state->next.size());
   }
 
-  std::vector<std::unique_ptr<LexemeState>> states_;
   std::array<uint8_t, 256> no_classes_{};
   std::vector<std::unique_ptr<std::array<uint8_t, 256>>> own_classes_;
 };

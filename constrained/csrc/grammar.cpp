@@ -138,12 +138,9 @@ void* vocabulary_new(const uint8_t* bytes, const int32_t* skip, const int32_t* t
                      int32_t num_nodes, const int32_t* order, int32_t num_tokens,
                      int32_t row_words) {
   auto vocabulary = std::make_shared<Vocabulary>();
-  vocabulary->bytes.assign(bytes, bytes + num_nodes);
-  vocabulary->skip.assign(skip, skip + num_nodes);
-  vocabulary->tokens.assign(tokens, tokens + num_nodes + 1);
+  vocabulary->set_trie(bytes, skip, tokens, num_nodes);
   vocabulary->order.assign(order, order + num_tokens);
   vocabulary->row_words = row_words;
-  vocabulary->link();
   return new SharedVocabulary(std::move(vocabulary));
 }
 

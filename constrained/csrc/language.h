@@ -57,6 +57,26 @@ struct Table {
   std::vector<uint8_t> bytes;
   std::vector<int32_t> targets;
   std::vector<uint8_t> accepting;
+  std::vector<uint8_t> alive;  // per state, whether an accepting one can be reached
+
+  // Fills `alive`, from the accepting states backwards.
+  void note_alive() {
+    std::vector<std::vector<int32_t>> sources(accepting.size());
+    std::vector<int32_t> reached;
+    for (size_t state = 0; state < accepting.size(); ++state) {
+      if (accepting[state]) reached.push_back(static_cast<int32_t>(state));
+      for (int32_t i = begin[state]; i < begin[state + 1]; ++i)
+        sources[targets[i]].push_back(static_cast<int32_t>(state));
+    }
+    alive = accepting;
+    for (size_t at = 0; at < reached.size(); ++at) {
+      for (const int32_t source : sources[reached[at]]) {
+        if (alive[source]) continue;
+        alive[source] = 1;
+        reached.push_back(source);
+      }
+    }
+  }
 
   int32_t next(int32_t state, uint8_t byte) const {
     for (int32_t i = begin[state]; i < begin[state + 1]; ++i)
@@ -70,7 +90,7 @@ class Languages {
   Languages() {
     numbers_.reserve(kUsualNodes);  // for to grow takes long
     unique(Kind::kAlternation, {}, false, Emptiness::kEmpty);
-    add_table({{0, 0}, {}, {}, {1}});
+    add_table({{0, 0}, {}, {}, {1}, {}});
     unique(Kind::kTable, {0, 0}, true, Emptiness::kInhabited);
     unique(Kind::kComplement, {kNothing}, true, Emptiness::kInhabited);
   }
@@ -80,6 +100,7 @@ class Languages {
   bool nullable(Node node) const { return nodes_[node].nullable; }
 
   int32_t add_table(Table table) {
+    table.note_alive();
     tables_.push_back(std::move(table));
     return static_cast<int32_t>(tables_.size()) - 1;
   }
@@ -87,9 +108,9 @@ class Languages {
   Node table_state(int32_t table, int32_t state) {
     const Table& t = tables_[table];
     const bool accepting = t.accepting[state];
-    if (t.begin[state] == t.begin[state + 1]) return accepting ? kEpsilon : kNothing;
-    const Emptiness empty = accepting ? Emptiness::kInhabited : Emptiness::kUnknown;
-    return unique(Kind::kTable, {table, state}, accepting, empty);
+    if (!t.alive[state]) return kNothing;
+    if (t.begin[state] == t.begin[state + 1]) return kEpsilon;
+    return unique(Kind::kTable, {table, state}, accepting, Emptiness::kInhabited);
   }
 
   // The finite language of some words.
@@ -241,7 +262,10 @@ class Languages {
 
   // Whether no text is in the language; kTooHard where that would take too long.
   Emptiness emptiness(Node node) {
-    if (nodes_[node].empty == Emptiness::kUnknown) search(node);
+    if (nodes_[node].empty == Emptiness::kUnknown) {
+      const Emptiness found = emptiness_by_parts(node);
+      nodes_[node].empty = found;
+    }
     return nodes_[node].empty;
   }
 
@@ -438,6 +462,32 @@ class Languages {
     std::unique_ptr<ByteClasses>& found = partitions_[key];
     if (!found) found = std::make_unique<ByteClasses>(classes);
     return found.get();
+  }
+
+  // Only what intersections and complements leave must be searched for.
+  Emptiness emptiness_by_parts(Node node) {
+    switch (kind(node)) {
+      case Kind::kConcat:  // a loop, for there may be many in a row
+        for (;; node = args(node)[1]) {
+          const Node part = kind(node) == Kind::kConcat ? args(node)[0] : node;
+          const Emptiness found = emptiness(part);
+          if (found != Emptiness::kInhabited || part == node) return found;
+        }
+      case Kind::kAlternation: {
+        Emptiness result = Emptiness::kEmpty;
+        for (const Node part : args(node)) {
+          const Emptiness found = emptiness(part);
+          if (found == Emptiness::kInhabited) return found;
+          if (found == Emptiness::kTooHard) result = found;
+        }
+        return result;
+      }
+      case Kind::kRepeat:
+        return emptiness(args(node)[0]);
+      default:
+        search(node);
+        return nodes_[node].empty;
+    }
   }
 
   // Looks, breadth first, for a way to a text, and notes what it finds out on the way.

@@ -413,25 +413,25 @@ class Machine : public MaskOwner {
   int32_t captured_to(int32_t captured, int32_t node) {
     if (node == kNone) return captured;
     return captured_with(captured_to(captured, vocabulary_->parent[node]),
-                         vocabulary_->bytes[node]);
+                         vocabulary_->byte(node));
   }
 
   // Walks the trie below a node, from a state there.
   bool walk_below(int32_t start, int32_t node, int32_t* row) {
     const Vocabulary& v = *vocabulary_;
-    const int32_t last = v.skip[node];
+    const int32_t last = v.skip(node);
     std::vector<std::pair<int32_t, int32_t>> open{{last, start}};
     bool complete = true;
     for (++node; node < last;) {
       while (node >= open.back().first) open.pop_back();
-      const int32_t state = step(open.back().second, v.bytes[node]);
+      const int32_t state = step(open.back().second, v.byte(node));
       if (state == kDead || state == kNeeds) {
         complete &= state == kDead;
-        node = v.skip[node];
+        node = v.skip(node);
         continue;
       }
       v.allow_tokens_at(node, row);
-      open.push_back({v.skip[node], state});
+      open.push_back({v.skip(node), state});
       ++node;
     }
     return complete;

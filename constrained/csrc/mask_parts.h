@@ -16,7 +16,8 @@ namespace grammar {
 constexpr int32_t kKeepPartNodes = 512;  // walks shorter than this are not worth remembering
 constexpr int32_t kBulkNodes = 4;        // subtrees smaller than this are walked, not looked through
 
-// Finds the parts of one automaton's states.
+// Finds the parts of one automaton's states. Where a walk would make too many states it leaves out
+// long tokens: what is allowed is right, and every text can still be spelled.
 class MaskParts {
  public:
   MaskParts(Vocabulary* vocabulary, Automaton* automaton)
@@ -25,11 +26,12 @@ class MaskParts {
   // Allows in `row` the tokens of a state's part. Returns its crossings, those of the kept part or
   // `crossings`, which are then put there.
   const Crossings* add(int32_t state, int32_t* row, Crossings* crossings) {
+    automaton_.limit_walk();
     state = representative(state);
     LexemeState* lexeme = automaton_.at(state);
     if (!is_kept(*lexeme)) {
       if (lexeme->usual_next == kDead) {
-        const int32_t visited = walk(state, 0, vocabulary_.num_nodes(), row, crossings);
+        const int32_t visited = walk_all(state, row, crossings);
         if (visited < kKeepPartNodes) return crossings;
         crossings->clear();
       }
@@ -72,7 +74,7 @@ class MaskParts {
       visited = walk_difference(state, base, scratch);
     } else {
       scratch->row.assign(vocabulary_.row_words, 0);
-      visited = walk(state, 0, vocabulary_.num_nodes(), scratch->row.data(), &scratch->crossings);
+      visited = walk_all(state, scratch->row.data(), &scratch->crossings);
     }
     return visited < kKeepPartNodes ? scratch : keep(lexeme, std::move(*scratch));
   }
@@ -90,41 +92,59 @@ class MaskParts {
     return loops ? usual : kDead;
   }
 
-  // Walks the nodes [first, last) within one lexeme; returns how many it visited.
-  int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row,
-               Crossings* crossings) {
+  // Walks the whole trie. Only the ways that live are looked at, for most states have few.
+  int32_t walk_all(int32_t state, int32_t* row, Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
-    struct Open {
-      int32_t end;
-      const LexemeState* lexeme;
-    };
-    std::vector<Open> open{{last, automaton_.at(state)}};
+    const LexemeState* lexeme = automaton_.at(state);
     int32_t visited = 0;
-    for (int32_t node = first; node < last;) {
-      while (node >= open.back().end) open.pop_back();
+    for (int32_t byte = 0; byte < 256; ++byte) {
+      const int32_t next = lexeme->after(static_cast<uint8_t>(byte));
+      const int32_t node = v.by_first[byte];
+      if (next == kDead || node == kNone) continue;
       ++visited;
-      const int32_t next = open.back().lexeme->after(v.bytes[node]);
+      v.allow_tokens_at(node, row);
+      if (!v.has_children(node) || !automaton_.may_visit(next)) continue;
+      const LexemeState* reached = automaton_.at(next);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
+      if (reached->only_byte == kManyBytes) visited += walk(next, node + 1, v.skip(node), row, crossings);
+      if (reached->only_byte < 0) continue;
+      const int32_t child = v.by_two[byte << 8 | reached->only_byte];
+      if (child != kNone) visited += walk(next, child, v.skip(child), row, crossings);
+    }
+    return visited;
+  }
+
+  // Walks the nodes [first, last), subtrees of one node; returns how many it visited.
+  int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row, Crossings* crossings) {
+    const Vocabulary& v = vocabulary_;
+    if (first == last) return 0;
+    const int32_t top = v.nodes[first].depth;
+    std::vector<const LexemeState*> path(v.max_token_len - top + 1);  // by depth, before the byte
+    path[0] = automaton_.at(state);
+    int32_t visited = 0;
+    for (int32_t node = first; node < last; ++visited) {
+      const TrieNode& at = v.nodes[node];
+      const int32_t next = path[at.depth - top]->after(at.byte);
       if (next == kDead) {
-        node = v.skip[node];
+        node = at.skip;
         continue;
       }
-      if (!v.has_children(node)) {
+      if (at.skip == node + 1 || !automaton_.may_visit(next)) {
         v.allow_tokens_at(node, row);
-        ++node;
+        node = at.skip;
         continue;
       }
       const LexemeState* reached = automaton_.at(next);
-      if (reached->usual_next == next && v.skip[node] - node > kBulkNodes &&
-          v.below[node].disjoint(reached->outside)) {
-        v.allow_tokens_from(node, row);  // all that is below loops
-        if (!reached->labels.empty()) (*crossings)[next].push_back({node, v.skip[node]});
-        node = v.skip[node];
-        continue;
-      }
-      v.allow_tokens_at(node, row);
-      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
-      open.push_back({v.skip[node], reached});
-      node = reached->only_byte == kNoByte ? v.skip[node] : node + 1;
+      const bool all_loop = reached->usual_next == next && at.skip - node > kBulkNodes &&
+                            v.below[node].disjoint(reached->outside);
+      const int32_t end = all_loop ? at.skip : node + 1;
+      if (all_loop)
+        v.allow_tokens_from(node, row);
+      else
+        v.allow_tokens_at(node, row);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, end});
+      path[at.depth - top + 1] = reached;
+      node = reached->only_byte == kNoByte ? at.skip : end;
     }
     return visited;
   }
@@ -144,21 +164,28 @@ class MaskParts {
     for (int32_t node = 0; node < v.num_nodes();) {
       while (node >= open.back().end) open.pop_back();
       if (v.height[node] < open.back().agreed) {
-        node = v.skip[node];
+        node = v.skip(node);
         continue;
       }
       ++visited;
-      const int32_t next = open.back().mine->after(v.bytes[node]);
-      const int32_t base_next = open.back().base->after(v.bytes[node]);
+      const int32_t next = open.back().mine->after(v.byte(node));
+      const int32_t base_next = open.back().base->after(v.byte(node));
       const int32_t agreed = automaton_.agreed(next, base_next);
       if (v.height[node] <= agreed) {
-        node = v.skip[node];
+        node = v.skip(node);
         continue;
       }
       if (next == kDead) {
         v.forbid_tokens_from(node, part->row.data());
-        changed.push_back({node, v.skip[node]});
-        node = v.skip[node];
+        changed.push_back({node, v.skip(node)});
+        node = v.skip(node);
+        continue;
+      }
+      if (!automaton_.may_visit(next) || !automaton_.may_visit(base_next)) {
+        v.forbid_tokens_from(node, part->row.data());
+        v.allow_tokens_at(node, part->row.data());
+        changed.push_back({node, v.skip(node)});
+        node = v.skip(node);
         continue;
       }
       v.allow_tokens_at(node, part->row.data());
@@ -167,11 +194,11 @@ class MaskParts {
       if (!reached->labels.empty() && v.has_children(node))
         added[next].push_back({node, node + 1});
       if (base_next == kDead) {
-        visited += walk(next, node + 1, v.skip[node], part->row.data(), &added);
-        node = v.skip[node];
+        visited += walk(next, node + 1, v.skip(node), part->row.data(), &added);
+        node = v.skip(node);
         continue;
       }
-      open.push_back({v.skip[node], agreed, reached, automaton_.at(base_next)});
+      open.push_back({v.skip(node), agreed, reached, automaton_.at(base_next)});
       ++node;
     }
     replace_crossings(changed, added, part);

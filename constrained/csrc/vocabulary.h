@@ -39,12 +39,21 @@ class MaskOwner {
   std::unordered_map<int32_t, CachedRows::iterator> kept_rows;
 };
 
-// See vocabulary.py for the arrays of the trie.
+// A node of the trie. Nodes are in preorder; the last one is beyond the trie.
+struct TrieNode {
+  int32_t skip;         // the first node after its subtree
+  int32_t first_token;  // the tokens that end here are order[first_token, that of the next node)
+  uint16_t depth;
+  uint8_t byte;
+};
+
 struct Vocabulary {
-  std::vector<uint8_t> bytes;
-  std::vector<int32_t> skip, tokens, order, parent;
+  std::vector<TrieNode> nodes;
+  std::vector<int32_t> order, parent;
   std::vector<int32_t> height;  // per node, the bytes of the longest way down from it
   std::vector<ByteSummary> below;  // per node, the bytes of all ways down from it
+  std::vector<int32_t> by_first;   // per byte, the node it leads to from the root, or kNone
+  std::vector<int32_t> by_two;     // per two bytes, the node they lead to, or kNone
   int32_t max_token_len = 0;
   std::vector<int32_t> eos_tokens;
   std::vector<uint8_t> text;        // the bytes of every token, one after another
@@ -61,19 +70,23 @@ struct Vocabulary {
     row[bit >> 5] |= static_cast<int32_t>(1u << (bit & 31));
   }
   void allow_tokens_at(int32_t node, int32_t* row) const {
-    for (int32_t i = tokens[node]; i < tokens[node + 1]; ++i) allow(order[i], row);
+    for (int32_t i = nodes[node].first_token; i < nodes[node + 1].first_token; ++i)
+      allow(order[i], row);
   }
   void allow_tokens_from(int32_t node, int32_t* row) const {
-    for (int32_t i = tokens[node]; i < tokens[skip[node]]; ++i) allow(order[i], row);
+    for (int32_t i = nodes[node].first_token; i < nodes[skip(node)].first_token; ++i)
+      allow(order[i], row);
   }
   void forbid_tokens_from(int32_t node, int32_t* row) const {
-    for (int32_t i = tokens[node]; i < tokens[skip[node]]; ++i) {
+    for (int32_t i = nodes[node].first_token; i < nodes[skip(node)].first_token; ++i) {
       const uint32_t bit = static_cast<uint32_t>(order[i]);
       row[bit >> 5] &= static_cast<int32_t>(~(1u << (bit & 31)));
     }
   }
-  bool has_children(int32_t node) const { return skip[node] > node + 1; }
-  int32_t num_nodes() const { return static_cast<int32_t>(bytes.size()); }
+  int32_t skip(int32_t node) const { return nodes[node].skip; }
+  uint8_t byte(int32_t node) const { return nodes[node].byte; }
+  bool has_children(int32_t node) const { return nodes[node].skip > node + 1; }
+  int32_t num_nodes() const { return static_cast<int32_t>(nodes.size()) - 1; }
 
   // Writes the kept mask of a state; false where it is not kept.
   bool copy_row(MaskOwner* owner, int32_t state, int32_t* row) {
@@ -119,23 +132,33 @@ struct Vocabulary {
     return total;
   }
 
-  // Fills `parent` (that of each trie node, kNone below the root) and what follows from it.
-  void link() {
-    parent.resize(skip.size());
-    height.assign(skip.size(), 0);
-    below.resize(skip.size());
+  // Takes over the arrays of the trie (see vocabulary.py) and notes what follows from them.
+  void set_trie(const uint8_t* bytes, const int32_t* skips, const int32_t* tokens,
+                int32_t num_nodes) {
+    parent.resize(num_nodes);
+    height.assign(num_nodes, 0);
+    below.resize(num_nodes);
+    nodes.reserve(num_nodes + 1);
+    by_first.assign(256, kNone);
+    by_two.assign(256 * 256, kNone);
     std::vector<int32_t> path;
-    for (int32_t node = 0; node < num_nodes(); ++node) {
-      while (!path.empty() && node >= skip[path.back()]) path.pop_back();
+    for (int32_t node = 0; node < num_nodes; ++node) {
+      while (!path.empty() && node >= skips[path.back()]) path.pop_back();
       parent[node] = path.empty() ? kNone : path.back();
+      const auto depth = static_cast<uint16_t>(path.size());
+      nodes.push_back({skips[node], tokens[node], depth, bytes[node]});
+      if (depth == 0) by_first[bytes[node]] = node;
+      if (depth == 1) by_two[bytes[path[0]] << 8 | bytes[node]] = node;
       path.push_back(node);
       max_token_len = std::max(max_token_len, static_cast<int32_t>(path.size()));
     }
-    for (int32_t node = num_nodes() - 1; node >= 0; --node) {
-      if (parent[node] == kNone) continue;
-      height[parent[node]] = std::max(height[parent[node]], height[node] + 1);
-      below[parent[node]].add(below[node]);
-      below[parent[node]].add(bytes[node]);
+    nodes.push_back({num_nodes + 1, tokens[num_nodes], 0, 0});
+    for (int32_t node = num_nodes - 1; node >= 0; --node) {
+      const int32_t above = parent[node];
+      if (above == kNone) continue;
+      height[above] = std::max(height[above], height[node] + 1);
+      below[above].add(below[node]);
+      below[above].add(bytes[node]);
     }
   }
 };

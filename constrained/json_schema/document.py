@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from ..errors import GrammarError, UnsupportedGrammarError
+from .keyword_sets import BEYOND_TYPE
 
 SCHEMA_KEYWORDS = frozenset(
     "additionalProperties additionalItems contains contentSchema else if items not propertyNames "
@@ -21,7 +22,8 @@ SCHEMA_MAP_KEYWORDS = frozenset(
     "$defs definitions dependencies dependentSchemas patternProperties properties".split()
 )
 NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
-UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
+BESIDE_REFERENCE = (BEYOND_TYPE | {"type"}) - {"$ref"}
+MAX_REFERENCES = 16  # that lead on to each other
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
 
 
@@ -65,19 +67,31 @@ class Document:
         self._dynamic_anchors: Counter[str] = Counter()
         self.root = self._register_tree(root, "", ROOT_URI)
 
-    def child(self, schema: Subschema, *path: str | int) -> Subschema:
-        """The subschema below ``schema`` along keywords, names and indices."""
-        return self._subschemas[schema.pointer + "".join(f"/{_escape(step)}" for step in path)]
+    def child(self, schema: Subschema, keyword: str, step: str | int | None = None) -> Subschema:
+        """The subschema in a keyword of ``schema``, or at one name or index in it.
+
+        Where that says nothing but ``$ref``, it is what the reference points to.
+        """
+        path = f"/{keyword}" if step is None else f"/{keyword}/{_escape(step)}"
+        found = self._subschemas[schema.pointer + path]
+        for _ in range(MAX_REFERENCES):
+            value = found.value
+            if isinstance(value, bool) or "$ref" not in value:
+                break
+            if not value.keys().isdisjoint(BESIDE_REFERENCE) or not isinstance(value["$ref"], str):
+                break
+            target = self._resolve(found.base_uri, value["$ref"])
+            if target is None:  # an error, and told as one when its values are asked for
+                break
+            found = target
+        return found
 
     def reference(self, schema: Subschema, keyword: str) -> Subschema:
         """What the ``$ref`` or ``$dynamicRef`` of ``schema`` points to."""
         reference = schema.keyword(keyword)
         if not isinstance(reference, str):
             raise _wrong(keyword, "must be a string", schema.pointer)
-        place = (schema.base_uri, reference)
-        target = self._referenced.get(place)
-        if target is None:
-            target = self._referenced[place] = self._resolve(*place)
+        target = self._resolve(schema.base_uri, reference)
         if target is None:
             raise UnsupportedGrammarError(
                 f"{keyword} {reference!r} points to nothing in this schema; other documents are "
@@ -90,6 +104,13 @@ class Document:
         return target
 
     def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
+        place = (base_uri, reference)
+        target = self._referenced.get(place)
+        if target is None:
+            target = self._referenced[place] = self._looked_up(base_uri, reference)
+        return target
+
+    def _looked_up(self, base_uri: str, reference: str) -> Subschema | None:
         if reference.startswith("#"):
             uri, fragment = base_uri, reference[1:]
         else:
@@ -129,9 +150,9 @@ class Document:
         if isinstance(value, dict):
             if not value.keys().isdisjoint(NAMING_KEYWORDS):
                 base_uri = self._register_names(value, pointer, base_uri)
-            for keyword in UNSUPPORTED_KEYWORDS & value.keys():
+            if "$recursiveRef" in value:
                 raise UnsupportedGrammarError(
-                    f"{keyword} is not supported", keyword=keyword, pointer=pointer
+                    "$recursiveRef is not supported", keyword="$recursiveRef", pointer=pointer
                 )
         schema = self._subschemas[pointer] = Subschema(value, pointer, base_uri)
         return schema

@@ -6,7 +6,6 @@ Both are least fixed points: a schema that needs itself inside itself has no fin
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 
 from ..languages import is_empty
 from .array_states import may_close, needed_formulas, next_items, opening_state
@@ -67,7 +66,7 @@ class Liveness:
             state,
             lambda: any(
                 self.satisfiable(formula) and self.completes_array(after)
-                for formula, after in next_items(replace(state, seen=frozenset()))
+                for formula, after in next_items(state._replace(seen=frozenset()))
             ),
         )
 

@@ -71,7 +71,7 @@ class Normaliser:
             return known
         if formula in all_known:
             raise ReferenceLoopError("$ref leads back to itself", keyword="$ref")
-        if time.thread_time() > self._deadline:
+        if len(all_known) % 16 == 0 and time.thread_time() > self._deadline:
             raise GrammarError(f"the schema takes more than {COMPILE_SECONDS} s to compile")
         all_known[formula] = None  # in progress
         try:
@@ -97,13 +97,25 @@ class Normaliser:
         if isinstance(formula, Subschema):
             return self._schema(formula, tracking)
         if isinstance(formula, AllOf):
-            result = ANY
-            for part in formula.parts:
-                result = self._both(result, self.values(part, tracking))
-            return result
+            return self._all(formula.parts, tracking)
         if isinstance(formula, AnyOf):
             return self._any([self.values(part, tracking) for part in formula.parts], tracking)
         return self._without(ANY, self.values(formula.part))
+
+    def _all(self, parts: tuple[Formula, ...], tracking: bool) -> Values:
+        """The intersection, from the longest beginning of the parts that is known."""
+        all_known = self._tracked if tracking else self._known
+        result, start = ANY, 0
+        for length in range(len(parts) - 1, 1, -1):
+            known = all_known.get(AllOf(parts[:length]))
+            if known is not None:
+                result, start = known, length
+                break
+        for index in range(start, len(parts)):
+            result = self._both(result, self.values(parts[index], tracking))
+            if 1 < index + 1 < len(parts):
+                all_known[AllOf(parts[: index + 1])] = result
+        return result
 
     def _schema(self, schema: Subschema, tracking: bool) -> Values:
         if isinstance(schema.value, bool):

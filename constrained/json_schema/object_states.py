@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain, combinations
 from typing import NamedTuple
 
@@ -47,9 +46,7 @@ class ObjectPlan:
         self.shape = shape
         self._any_order = any_order
         self._dependent = _closure(shape.dependent)
-        self._watched = frozenset(
-            chain(self._dependent, *(needed for needed in self._dependent.values()))
-        )
+        self._watched = frozenset(chain(self._dependent, *self._dependent.values()))
         self._rules = PropertyRules(shape.groups)
         self._patterns = (*self._rules.patterns, *(some.keys for some in shape.some))
         names = _declared_names(shape)
@@ -80,7 +77,7 @@ class ObjectPlan:
 
     def may_close(self, state: ObjectState) -> bool:
         """Whether the object may end here."""
-        return not state.needed and not state.some and state.count >= self.shape.min_properties
+        return not state.needed and not state.some and state.size >= self.shape.min_properties
 
     def needed_from(self, cursor: int) -> frozenset[str]:
         """The required names from a declared property on, in fixed order."""
@@ -90,7 +87,7 @@ class ObjectPlan:
 
     def needed_suffice(self, state: ObjectState) -> bool:
         """Whether the object may end once the needed names have come."""
-        total = state.count + len(state.needed)
+        total = state.size + len(state.needed)
         limit = self.shape.max_properties
         return (
             not state.some
@@ -111,7 +108,7 @@ class ObjectPlan:
             for size in range(len(satisfiable_some) + 1):
                 for taken in combinations(satisfiable_some, size):
                     parts = [choice.formula, *(self.shape.some[index].formula for index in taken)]
-                    yield choice, all_of(parts), replace(after, some=after.some - set(taken))
+                    yield choice, all_of(parts), after._replace(some=after.some - set(taken))
 
     def _available(self, state: ObjectState) -> Iterator[KeyChoice]:
         if self._any_order:
@@ -140,9 +137,9 @@ class ObjectPlan:
             cursor = 0 if self._any_order else self.position[name] + 1
             if any(self.position.get(other, -1) < cursor for other in needed):
                 return None
-        count = min(state.count + 1, self._count_limit)
+        count = min(state.size + 1, self._count_limit)
         limit = shape.max_properties
-        if limit is not None and (state.count >= limit or count + len(needed) > limit):
+        if limit is not None and (state.size >= limit or count + len(needed) > limit):
             return None
         return ObjectState(self, cursor, used, needed, count, state.some, others, state.seen)
 
@@ -175,6 +172,10 @@ class ObjectPlan:
         if not patterns and self._rules.formula(None, NO_PATTERNS) is FALSE:
             return
         free = complement(one_of(map(quoted_text, names)))
+        if not patterns and self.shape.keys is STRING:  # the usual case, and never empty
+            keys = intersect(STRING, free) if names else STRING
+            yield KeyChoice(None, keys, self._rules.formula(None, NO_PATTERNS), frozenset())
+            return
         for size in range(len(patterns) + 1):
             for together in combinations(patterns, size):
                 matched = frozenset(together)

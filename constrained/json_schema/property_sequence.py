@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..json_options import JsonOptions
 from ..network import END, Edge, Target
-from ..regex_tree import Literal, concat, literal
+from ..regex_tree import EPSILON, Literal, concat, literal
 from .liveness import Liveness
 from .object_states import KeyChoice, ObjectPlan
+from .punctuation import Punctuation
 from .states import ObjectState, ValueState
-
-CLOSING = Edge(literal("}"), END)
 
 
 class PropertySequence:
@@ -24,21 +22,22 @@ class PropertySequence:
     Args:
         plan: of an object that can be completed from its opening brace.
         liveness: tells which values exist.
-        options: how separators are spelled.
+        punctuation: what stands between properties.
     """
 
-    def __init__(self, plan: ObjectPlan, liveness: Liveness, options: JsonOptions) -> None:
+    def __init__(self, plan: ObjectPlan, liveness: Liveness, punctuation: Punctuation) -> None:
         self._plan = plan
         self._liveness = liveness
-        self._options = options
+        self._punctuation = punctuation
+        self._closing = Edge(punctuation.close_object, END)
         self._edges: dict[tuple[int, bool], Edge | None] = {}
 
     def edges(self, state: ObjectState) -> Iterator[Edge]:
         """The closing brace and the properties that may come next."""
         plan = self._plan
         if not state.needed:
-            yield CLOSING
-        is_first = state.count == 0
+            yield self._closing
+        is_first = state.size == 0
         for index in range(state.cursor, len(plan.declared)):
             edge = self._edge(index, is_first)
             if edge is not None:
@@ -66,10 +65,11 @@ class PropertySequence:
         cursor = min(index + 1, num_declared)
         needed = plan.needed_from(cursor)
         after = ObjectState(plan, cursor, frozenset(), needed, 1, frozenset())
-        before = "" if is_first else self._options.item_separator
-        between = self._options.key_separator
-        if isinstance(choice.keys, Literal):
-            lexeme = literal(before.encode() + choice.keys.text + between.encode())
-        else:
-            lexeme = concat(literal(before), choice.keys, literal(between))
+        parts = (
+            EPSILON if is_first else self._punctuation.comma,
+            choice.keys,
+            self._punctuation.colon,
+        )
+        texts = [part.text for part in parts if isinstance(part, Literal)]
+        lexeme = literal(b"".join(texts)) if len(texts) == len(parts) else concat(*parts)
         return Edge(lexeme, (Target(after, ValueState(choice.formula)),))

@@ -75,6 +75,9 @@ class ObjectShape:
     dependent: tuple[tuple[str, tuple[str, ...]], ...] = ()
     some: tuple[SomeProperty, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.groups, self.required))  # which tell most apart
+
     def __and__(self, other: ObjectShape) -> ObjectShape:
         return ObjectShape(
             _merged(self.groups, other.groups),
@@ -143,6 +146,9 @@ class ArrayShape:
     max_items: int | None = None
     some: tuple[SomeItems, ...] = ()
     unique_at: str | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.groups, self.min_items))  # which tell most apart
 
     def __and__(self, other: ArrayShape) -> ArrayShape:
         return ArrayShape(

@@ -68,9 +68,12 @@ class JumpForward:
             return None
         shared = _common_prefix(tail, ids)
         matcher.rollback(len(tail) - shared)
-        for token_id in ids[shared:]:
-            accepted = matcher.accept_token(token_id)
-            assert accepted, f"forced text {forced!r} refuses its own token {token_id}"
+        for count, token_id in enumerate(ids[shared:]):
+            if not matcher.accept_token(token_id):  # a limit of another engine
+                matcher.rollback(count)
+                for given_back in tail[shared:]:
+                    matcher.accept_token(given_back)
+                return None
         before_tail = output_len - len(tail)
         if not matcher.is_terminated():
             ids = self._heal(req, matcher, ids, shared, before_tail)

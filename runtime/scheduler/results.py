@@ -13,7 +13,7 @@ from .speculation import NgramSpeculation
 
 _UNSPEAKABLE = FinishReason(
     "abort",
-    message="the model's vocabulary has no token that the constraint allows next",
+    message="the constraint allows no token of the model's vocabulary next, or is too large",
     status_code=400,
 )
 

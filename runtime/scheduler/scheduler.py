@@ -29,7 +29,7 @@ from ..messages import (
 )
 from ..model_executor.model_runner import LaunchedStep
 from ..model_executor.step import StepInput
-from .admin import Admin
+from .admin import Admin, RequestsInHand
 from .batch import Batch
 from .control import Control
 from .grammar_queue import GrammarQueue
@@ -122,10 +122,12 @@ class Scheduler:
         self._outbox: list[RequestOutput] = []
         self._replies: list[FromScheduler] = []
         self._stopping = False
-        keeps_kv = kv.tier is not None and kv.tier.store.persistent
-        self._admin = Admin(self, served, keeps_kv)
+        requests = RequestsInHand(
+            self.queues, grammars, kv, self.stats, self._collect, self._abort, self._retract
+        )
+        self._admin = Admin(requests, served)
         parts = (self.queues, kv, planner, grammars, self.stats, limits)
-        self._questions = Control(parts, self.flush_cache)
+        self._questions = Control(parts, self._admin.flush_cache)
 
     # ------------------------------------------------------------------ the loop
 
@@ -348,38 +350,3 @@ class Scheduler:
         if request.action == "shutdown":
             self._stopping = True
         self._replies.append(self._questions.answer(request))
-
-    # ------------------------------------------------------------------ for the operator
-
-    @property
-    def num_running(self) -> int:
-        return len(self.queues.running)
-
-    @property
-    def num_held(self) -> int:
-        return len(self.queues.waiting) + len(self._grammars)
-
-    @property
-    def num_steps(self) -> int:
-        return self.stats.steps
-
-    def settle(self) -> None:
-        self._collect()
-
-    def abort_all(self) -> None:
-        self._abort(AbortRequest(rid_prefix=""))
-
-    def retract_all(self) -> None:
-        for req in self.queues.running[::-1]:
-            self._retract(req)
-
-    def flush_cache(self) -> tuple[bool, str]:
-        """Forget all cached KV; waiting requests have none while the scheduler is held."""
-        waits = self.num_held and not (self._admin.holds or self._admin.drains)
-        if self.num_running or waits:
-            return False, "requests are running: the cache can only be flushed when none is"
-        self._collect()
-        for req in self.queues.waiting:
-            req.tier_load = None
-        self.kv.reset()
-        return True, ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
-from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.kernels.dispatch import Ops, load_ops
 from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
@@ -71,12 +71,10 @@ def make_scheduler(
         port: where the scheduler's messages come from and go to.
         weights_path: safetensors that have replaced the model's own weights since the start.
 
-    Returns:
-        the scheduler, and the message that tells the API side what it can do.
+    Returns the scheduler, and the message that tells the API side what it can do.
 
     Raises:
-        ModelLoadError: the checkpoint cannot be loaded.
-        ServerArgsError: the arguments ask for what memory or model do not allow.
+        ModelLoadError, ServerArgsError: the checkpoint cannot be loaded as the arguments ask.
     """
     times = LoadTimes()
     if args.cpu_threads is not None:
@@ -87,12 +85,8 @@ def make_scheduler(
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    dtype = DTYPES[args.dtype]
-
-    def load(source: Checkpoint) -> CausalLM:
-        return load_model(source, ops, dtype, device, context_len, args.quantization)
-
     weights = open_checkpoint(weights_path, "safetensors") if weights_path else checkpoint
+    load = _loader(args, ops, device, context_len)
     model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
@@ -109,10 +103,7 @@ def make_scheduler(
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
-    spelled = _spelled_bytes(tokenizer)
-    speculation = _speculation(args)
-    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
-    grammars.warm_up()
+    spelled, speculation = _spelled_bytes(tokenizer), _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
@@ -120,7 +111,7 @@ def make_scheduler(
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=grammars,
+        grammars=_grammars(args, tokenizer, spelled),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
@@ -130,6 +121,20 @@ def make_scheduler(
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
+
+
+def _grammars(args: ServerArgs, tokenizer: Tokenizer, spelled: list[bytes]) -> GrammarQueue:
+    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+    grammars.warm_up()
+    return grammars
+
+
+def _loader(
+    args: ServerArgs, ops: Ops, device: torch.device, context_len: int
+) -> Callable[[Checkpoint], CausalLM]:
+    """Reads a checkpoint's weights as the arguments ask for them."""
+    dtype = DTYPES[args.dtype]
+    return lambda source: load_model(source, ops, dtype, device, context_len, args.quantization)
 
 
 def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:

@@ -27,6 +27,7 @@ _TYPES = {
     499: "request_aborted",
     503: "service_unavailable_error",
 }
+_CODES = {429: "rate_limit_exceeded"}
 
 
 def status_of(error: Exception) -> int:
@@ -52,7 +53,7 @@ def openai_envelope(error: Exception) -> dict[str, Any]:
             "message": message_of(error),
             "type": _TYPES.get(status_of(error), "server_error"),
             "param": getattr(error, "param", None),
-            "code": getattr(error, "code", None),
+            "code": getattr(error, "code", None) or _CODES.get(status_of(error)),
         }
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from ..errors import RequestError
@@ -20,12 +21,12 @@ HEADERS = {
 
 
 @router.get("/")
-async def page() -> Response:
+async def page(request: Request) -> Response:
     return FileResponse(FOLDER / "index.html", headers=HEADERS)
 
 
 @router.get("/playground/{name}")
-async def file(name: str) -> Response:
+async def file(request: Request, name: str) -> Response:
     if name not in FILES:
         raise RequestError(f"GET /playground/{name}: there is no such file", status=404)
     return FileResponse(FOLDER / name, headers=HEADERS)

@@ -22,6 +22,7 @@ from ..server_args import ServerArgs
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
 from .app import create_app
 from .context import ServerContext
+from .http_protocol import BoundedHttpProtocol
 from .request_log import RequestLog
 from .supervisor import SchedulerProcess, Supervisor
 from .tracing import RequestTracer
@@ -98,6 +99,7 @@ async def _listen(
 
     config = uvicorn.Config(
         create_app(context, beside),
+        http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         backlog=BACKLOG,

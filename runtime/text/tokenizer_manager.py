@@ -32,6 +32,7 @@ from .commands import Commands
 from .detokenizer import IncrementalDetokenizer
 from .generation import Generation, raise_aborted
 from .live_request import LiveRequest
+from .logprob_checks import check_logprobs
 from .request_stats import RequestStats
 from .tokenizer import Tokenizer
 
@@ -304,12 +305,13 @@ class TokenizerManager:
                 f"fit (context length {self.ready.context_len})",
                 param=param,
             )
-        start = request.logprob_start_len
-        if start is not None and not 0 <= start <= len(ids):
-            raise RequestError(
-                f"logprob_start_len must be in [0, {len(ids)}], got {start}",
-                param="logprob_start_len",
-            )
+        check_logprobs(
+            request.logprob_start_len,
+            request.top_logprobs_num,
+            request.token_ids_logprob,
+            len(ids),
+            self.tokenizer.vocab_size,
+        )
         return ids
 
     # ------------------------------------------------------------------ the rest

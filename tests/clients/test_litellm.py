@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,8 +19,14 @@ HELLO: Any = [{"role": "user", "content": "Say hello."}]
 
 
 @pytest.fixture(scope="module")
-def litellm() -> Any:
-    return pytest.importorskip("litellm")
+def litellm() -> Iterator[Any]:
+    """The package; it takes the thread's event loop, or makes one that it never closes."""
+    package = pytest.importorskip("litellm")
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield package
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])

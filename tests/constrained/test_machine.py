@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from sglang_lang.constrained.errors import GrammarError
+from sglang_lang.constrained.native_machine import NativeMachine, NativeVocabulary
 from sglang_lang.constrained.network import Network
 from sglang_lang.constrained.regex_grammar import choices_network, regex_network
+from sglang_lang.constrained.vocabulary import Vocabulary
 from tests.constrained.byte_grammar import (
     EOS,
     VOCABULARY,
@@ -34,6 +38,8 @@ PATTERNS = [
     r"\w{18,30}(,\w{4,20}){0,9}",
     '[^"]{6,9}"[^"]{20,}"',
     r"(?=.{5,40}$)[a-z]+1?",
+    ".*[0-9a-f]{32}.*(?=a|b)[abc]",
+    '("x{40}"|"[a-f]{20}.{30,}")+',
     r"(?!.{0,30}$).{0,33}",  # far from its end only what is longer than the counts is left
 ]
 REGEXES = st.recursive(
@@ -45,6 +51,9 @@ REGEXES = st.recursive(
     ),
     max_leaves=5,
 )
+LONG_WORDS = [
+    bytes(np.random.default_rng(seed).integers(97, 123, 16, np.uint8)) for seed in range(5000)
+]
 SCHEMAS = [
     {"type": "object", "properties": {"a": {"type": "integer"}, "ab": {"type": "string"}}},
     {"type": "object", "minProperties": 2, "additionalProperties": {"type": "integer"}},
@@ -129,3 +138,20 @@ def test_counts_beyond_the_longest_token_share_a_mask() -> None:
 def test_special_tokens_lead_nowhere() -> None:
     machine = native_machine(regex_network("(.|\n)*"))
     assert machine.advance_token(machine.start, EOS) == 0
+
+
+def test_an_automaton_without_bounds_is_followed_in_bounded_time_and_memory() -> None:
+    wide = "(.*[a-m].{17}|.*[b-z].{18}|.*[aeiou].{19}|.*[a-z].{21}x)"  # 2**60 states
+    vocabulary = Vocabulary.from_token_bytes(
+        [*(bytes([b]) for b in range(256)), *LONG_WORDS, None], [256 + len(LONG_WORDS)]
+    )
+    machine = NativeMachine(regex_network(wide), NativeVocabulary(vocabulary))
+    state = machine.advance(machine.start, b"k")
+    row = np.zeros(vocabulary.row_len, np.int32)
+    started = time.thread_time()
+    for byte in b"any text can be spelled, if not by every token" * 3:
+        machine.fill(state, row)
+        assert row[byte // 32] >> (byte % 32) & 1
+        state = machine.advance(state, bytes((byte,)))
+    assert state
+    assert time.thread_time() - started < 60  # a bound on hostile input, not a measurement

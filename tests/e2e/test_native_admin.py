@@ -175,10 +175,11 @@ def test_a_profile_is_a_trace_of_the_models_operators(client: httpx.Client, tmp_
 
 def test_a_flush_may_wait_for_what_runs(client: httpx.Client) -> None:
     with client.stream("POST", "/generate", json=LONG | {"stream": True}) as stream:
-        next(stream.iter_lines())
+        lines = stream.iter_lines()
+        first = next(lines)
         assert client.post("/flush_cache").status_code == 400
         assert client.post("/flush_cache?timeout=60").status_code == 200
-        found = events(stream.read().decode())
+        found = events("\n".join([first, *lines]))
     assert found[-1]["meta_info"]["finish_reason"]["type"] == "length"
     assert client.post("/flush_cache?timeout=soon").status_code == 400
 

@@ -17,7 +17,7 @@ from ...text.prompts import Inputs, as_dict, as_inputs
 from ...text.sessions import SessionParams, Sessions
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager
 from ..bodies import namespace, read
-from ..context import context_of
+from ..context import ServerContext, context_of
 from ..routing import Routes
 from ..streaming import event, json_response, merge, sse_response, while_connected
 
@@ -92,7 +92,7 @@ async def generate(request: Request) -> Response:
     context = context_of(request)
     inputs = body.inputs()
     answer = NativeAnswer(
-        context.manager,
+        context,
         inputs,
         context.args.incremental_streaming_output
         if body.incremental_streaming_output is None
@@ -133,14 +133,14 @@ class NativeAnswer:
     """One /generate request on its way to its answer.
 
     Args:
-        manager: runs it.
+        context: what the routes share.
         inputs: its single requests.
         incremental: events hold what is new only.
         with_prompt: responses name the ids of their prompt.
         session: the request is a turn of one.
     """
 
-    manager: TokenizerManager
+    context: ServerContext
     inputs: Inputs
     incremental: bool
     with_prompt: bool
@@ -151,7 +151,7 @@ class NativeAnswer:
     async def whole(self) -> Any:
         """The native response: one dict, or a list of them."""
         await self._prepare()
-        done = await self.manager.generate_all(self.inputs.parts)
+        done = await self.context.manager.generate_all(self.inputs.parts)
         for request, generation in zip(self.inputs.parts, done, strict=True):
             self._finished(request, generation)
         dicts = [self._as_dict(i, generation) for i, generation in enumerate(done)]
@@ -160,7 +160,7 @@ class NativeAnswer:
     async def events(self) -> AsyncIterator[bytes]:
         """Text and ids so far, or what is new of them; batches carry ``index``."""
         await self._prepare()
-        async for index, generation in merge(self.manager, self.inputs.parts):
+        async for index, generation in merge(self.context.manager, self.inputs.parts):
             if generation.finish is not None:
                 self._finished(self.inputs.parts[index], generation)
             shown = self._news(index, generation) if self.incremental else generation
@@ -177,13 +177,14 @@ class NativeAnswer:
 
     async def _prepare(self) -> None:
         if self.session is not None:
-            self.inputs = await self.session.lead_in(self.manager, self.inputs)
+            self.inputs = await self.session.lead_in(self.context.manager, self.inputs)
         if self.with_prompt:
             parts = self.inputs.parts
-            self._prompts = [await self.manager.input_ids(part) for part in parts]
+            self._prompts = [await self.context.manager.input_ids(part) for part in parts]
 
     def _as_dict(self, index: int, generation: Generation) -> dict[str, Any]:
-        response = as_dict(self.manager, generation, self.inputs.with_text)
+        response = as_dict(self.context.manager, generation, self.inputs.with_text)
+        response["meta_info"]["weight_version"] = self.context.weight_version
         if self.with_prompt:
             response["prompt_token_ids"] = self._prompts[index]
         return response

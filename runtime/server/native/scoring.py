@@ -58,12 +58,16 @@ class ScoreBody(msgspec.Struct, kw_only=True):
     score_extraction_token: Any = None
     model: str | None = None
 
-    def prompts(self) -> list[GenerateInput]:
+    def prompts(self, vocab_size: int) -> list[GenerateInput]:
         items = [self.items] if isinstance(self.items, str) else self.items
         if not 1 <= len(items) <= MAX_ITEMS:
             raise RequestError(f"items must have 1 to {MAX_ITEMS} entries", param="items")
         if not self.label_token_ids:
             raise RequestError("label_token_ids is empty", param="label_token_ids")
+        if not all(0 <= token_id < vocab_size for token_id in self.label_token_ids):
+            raise RequestError(
+                f"label_token_ids must be in [0, {vocab_size})", param="label_token_ids"
+            )
         if self.score_extraction_token is not None:
             raise RequestError(
                 "score_extraction_token is not supported by this model",
@@ -98,7 +102,8 @@ async def score(request: Request) -> Response:
     body = await read(request, ScoreBody)
     context = context_of(request)
     context.check_model(body.model)
-    work = score_labels(context.manager, body.prompts(), body.label_token_ids)
+    prompts = body.prompts(context.tokenizer.vocab_size)
+    work = score_labels(context.manager, prompts, body.label_token_ids)
     done = await while_connected(request, work)
     logprobs = [label_logprobs(generation, body.label_token_ids) for generation in done]
     prompt_tokens = sum(generation.prompt_tokens for generation in done)

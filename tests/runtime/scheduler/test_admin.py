@@ -27,11 +27,11 @@ def reply(toy: ToyScheduler) -> ControlReply:
     return found
 
 
-def started(**settings: bool) -> ToyScheduler:
+def started(overlap: bool = True) -> ToyScheduler:
     """With two requests some tokens into their output."""
-    toy = Toy(**settings).build()
+    toy = Toy(overlap=overlap).build()
     for rid in ("a", "b"):
-        toy.send(request(rid, [*PROMPT, ord(rid)], max_new_tokens=20))
+        toy.send(request(rid, [*PROMPT, ord(rid)], max_new_tokens=20, stream=True))
     for _ in range(6):
         toy.step()
     assert 0 < len(toy.outcomes["a"].ids) < 20

@@ -12,6 +12,7 @@ import uvicorn
 
 from sglang_lang.runtime.server.app import create_app
 from sglang_lang.runtime.server.context import ServerContext
+from sglang_lang.runtime.server.http_protocol import BoundedHttpProtocol
 from sglang_lang.runtime.server_args import ServerArgs
 from tests.runtime.text.echo import Side
 
@@ -33,7 +34,10 @@ class EchoServer:
         async with Side() as side:
             self.side = side
             context = ServerContext(self._args, side.manager, CONFIG, "echo")
-            config = uvicorn.Config(create_app(context), log_config=None, access_log=False)
+            self.context = context
+            config = uvicorn.Config(
+                create_app(context), http=BoundedHttpProtocol, log_config=None, access_log=False
+            )
             self._server = uvicorn.Server(config)
             self._started.set()
             await self._server.serve(sockets=[self._listener])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+from schemathesis.core.result import Ok
 
 from sglang_lang.runtime.server.app import ROUTES
 from sglang_lang.runtime.server.openapi import document
@@ -62,11 +64,12 @@ def test_schemathesis_finds_no_500(server: EchoServer, mode: schemathesis.Genera
     calls = 0
     with requests.Session() as session:
         for found in schemathesis.openapi.from_dict(page).get_all_operations():
+            assert isinstance(found, Ok), found
             strategy = found.ok().as_strategy(mode)
 
             @settings(EXAMPLES)
             @given(case=strategy)
-            def call(case: schemathesis.Case) -> None:
+            def call(case: schemathesis.Case[Any]) -> None:
                 nonlocal calls
                 response = case.call(base_url=server.url, session=session, timeout=20)
                 assert response.status_code < 500, response.text

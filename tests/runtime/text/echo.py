@@ -11,6 +11,7 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
 
+from sglang_lang.constrained.token_bytes import byte_level_alphabet
 from sglang_lang.runtime.histogram import Histogram
 from sglang_lang.runtime.messages import (
     AbortRequest,
@@ -27,7 +28,7 @@ from sglang_lang.runtime.messages import (
     SchedulerReady,
     ToScheduler,
 )
-from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings, byte_level_alphabet
+from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings
 from sglang_lang.runtime.text.tokenizer_manager import TokenizerManager
 
 CONTEXT = 256
@@ -74,8 +75,10 @@ class EchoScheduler:
             elif isinstance(message, AbortRequest):
                 self.aborted.append(message.rid_prefix)
                 self._end_aborted(message)
-            else:
+            elif isinstance(message, ControlRequest):
                 self._replies.put_nowait(_reply(message))
+            else:
+                self._replies.put_nowait(ControlReply(id=message.id, ok=False, message="no model"))
 
     async def recv(self) -> list[FromScheduler]:
         await asyncio.sleep(0)  # so that readers see one token at a time
@@ -120,6 +123,8 @@ class EchoScheduler:
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
+            chosen = [(-float(i), i) for i in request.token_ids_logprob]
+            output.output_logprobs.chosen = [chosen for _ in ids]
             start = request.logprob_start_len
             if start is not None and count == 1:
                 prompt = request.input_ids[start:]

@@ -7,9 +7,10 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
 
+from sglang_lang.constrained.token_bytes import byte_level_alphabet
 from sglang_lang.runtime.errors import RequestError
 from sglang_lang.runtime.text.infill import infill_prompt
-from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings, byte_level_alphabet
+from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings
 
 
 def tokenizer_with(*special: str) -> Tokenizer:
