@@ -109,24 +109,25 @@ def test_greedy_tokens_equal_transformers(checkpoint: Checkpoint) -> None:
 
 
 def test_quantised_matrices_are_as_exact_as_dequantised_ones(checkpoint: Checkpoint) -> None:
-    """Both are bfloat16 around the same numbers: they err alike against float32.
+    """Both are bfloat16 around the same numbers: over some prompts they err alike against float32.
 
-    The prompt is short, because many rows at once are computed with from dequantised weights.
+    The prompts are short, because many rows at once are computed with from dequantised weights.
     """
     device = torch.device("cpu")
     ops = load_ops(device)
-    ids = checkpoint.tokenizer().encode("The quick brown")
-    assert len(ids) == 3
+    prompts = [ids[:4] for ids in checkpoint.tokenizer().encode_batch(MORE_PROMPTS[:8])]
 
     def logits(dtype: torch.dtype, quantization: Quantization | None) -> torch.Tensor:
         model = load_model(checkpoint, ops, dtype, device, quantization=quantization)
-        return PagedRunner(model, checkpoint.config, dtype, 1).extend([ids])[0]
+        runs = (PagedRunner(model, checkpoint.config, dtype, 1).extend([ids]) for ids in prompts)
+        return torch.cat([rows for (rows,) in runs])
 
     exact = logits(torch.float32, None)
     dense, kept = logits(torch.bfloat16, None), logits(torch.bfloat16, "gguf")
     assert not torch.equal(dense, kept)
-    assert (kept - exact).abs().mean() < 2.0 * (dense - exact).abs().mean()
-    assert torch.equal(kept.argmax(-1), exact.argmax(-1))
+    assert (kept - exact).abs().mean() < 1.5 * (dense - exact).abs().mean()
+    certain = exact.topk(2).values.diff().abs().squeeze(1) > 1.0
+    assert torch.equal(kept.argmax(-1)[certain], exact.argmax(-1)[certain])
 
 
 @pytest.mark.parametrize(("quantization", "most"), [("int8", 0.12), ("int4", 0.25)])
@@ -149,22 +150,29 @@ def test_rounded_matrices_give_nearly_the_same_logits(
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "op by op"])
 def test_an_8_bit_cache_gives_nearly_the_same_logits(checkpoint: Checkpoint, fused: bool) -> None:
-    """Prefill, then a step of one token: mean error in standard deviations of the logits."""
+    """Prefill, then a step of one token: mean error against float32, in standard deviations.
+
+    With bfloat16 caches it is 0.01 fused and 0.03 op by op, where the residual is rounded as well.
+    """
     device = torch.device("cpu")
     ops = load_ops(device)
     if not fused:
         ops = replace(ops, pack_decoder=None)
-    model = load_model(checkpoint, ops, torch.bfloat16, device)
-    ids = checkpoint.tokenizer().encode(PROMPTS[0])
+    prompts = checkpoint.tokenizer().encode_batch(PROMPTS)
 
-    def last_logits(cache_dtype: torch.dtype) -> torch.Tensor:
-        runner = PagedRunner(model, checkpoint.config, cache_dtype, 1)
-        runner.extend([ids[:-1]])
-        return runner.extend([ids[-1:]])[0]
+    def last_logits(dtype: torch.dtype, cache_dtype: torch.dtype) -> torch.Tensor:
+        model = load_model(checkpoint, ops, dtype, device)
+        rows = []
+        for ids in prompts:
+            runner = PagedRunner(model, checkpoint.config, cache_dtype, 1)
+            runner.extend([ids[:-1]])
+            rows.append(runner.extend([ids[-1:]])[0])
+        return torch.cat(rows)
 
-    exact, rounded = last_logits(torch.bfloat16), last_logits(torch.int8)
+    exact = last_logits(torch.float32, torch.float32)
+    rounded = last_logits(torch.bfloat16, torch.int8)
     error = (rounded - exact).abs().mean() / exact.std()
-    assert 0.0 < error < 0.05
+    assert 0.0 < error < 0.08
 
 
 @pytest.mark.slow
