@@ -154,6 +154,9 @@ class EncodingPort:
         messages, self.inbox = self.inbox, []
         return messages
 
+    def wake(self) -> None:
+        pass
+
     def send(self, messages: list[FromScheduler]) -> None:
         encode(messages)
 
