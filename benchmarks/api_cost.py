@@ -64,8 +64,8 @@ class Target:
         return Load(streams * rounds, tokens, self._cpu_seconds() - before)
 
     def _cpu_seconds(self) -> float:
-        times = self.process.cpu_times()
-        return times.user + times.system
+        user, system = self.process.cpu_times()[:2]
+        return float(user + system)
 
     async def _stream(self, name: str, new_tokens: int) -> int:
         """Returns the number of output tokens."""

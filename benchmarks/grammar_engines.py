@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from benchmarks.vocabularies import Tokens
 from sglang_lang.constrained.backend import CompiledGrammar
+from sglang_lang.constrained.batch import fill_batch
 from sglang_lang.constrained.compiler import GrammarCompiler, GrammarKind
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.matcher import GrammarMatcher
@@ -95,6 +96,8 @@ class Ours:
         self._compiler = GrammarCompiler(
             vocabulary, json_options=JsonOptions(), cache_bytes=NO_CACHE
         )
+        self._compiler.compile("ebnf", 'start: "warm-up"')  # starts what serves the refused ones
+        self._compiler.warm_up()
 
     def compile_json_schema(self, schema: str) -> OurGrammar:
         return self._compile("json_schema", schema)
@@ -106,7 +109,7 @@ class Ours:
         return OurGrammar(self._compiler.compile(kind, value))
 
     def fill_batch(self, matchers: Sequence[OurMatcher], bitmask: Bitmask) -> None:
-        one_by_one(matchers, bitmask)
+        fill_batch([matcher.matcher for matcher in matchers], bitmask)
 
 
 class TokenTable:

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def measured(backend: sgl.RuntimeEndpoint, work: Callable[[], list[Variables]]) 
 def counters(backend: sgl.RuntimeEndpoint) -> dict[str, int]:
     counted: dict[str, int] = backend.get_server_info()["internal_states"][0]
     return counted
+
+
+def by_plain_calls(workload: Workload, api: Api) -> list[Variables]:
+    return [workload.plain(api, **item) for item in workload.items]
 
 
 def in_language(workload: Workload, backend: sgl.RuntimeEndpoint) -> list[Variables]:
@@ -110,12 +115,8 @@ def compared(workloads: Sequence[Workload], rounds: int, url: str) -> Iterator[C
         comparison = Comparison(workload.name, [], [])
         workload.plain(api, **workload.items[0])  # what is built at first use is no part of it
         for _ in range(rounds):
-            comparison.plain.append(
-                measured(backend, lambda w=workload: [w.plain(api, **item) for item in w.items])
-            )
-            comparison.language.append(
-                measured(backend, lambda w=workload: in_language(w, backend))
-            )
+            comparison.plain.append(measured(backend, partial(by_plain_calls, workload, api)))
+            comparison.language.append(measured(backend, partial(in_language, workload, backend)))
         yield comparison
     backend.shutdown()
 

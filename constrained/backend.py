@@ -53,6 +53,9 @@ class GrammarBackend:
     def __init__(self, vocabulary: Vocabulary) -> None:
         raise NotImplementedError
 
+    def warm_up(self) -> None:
+        """Builds what most grammars share, so that the first of them need not."""
+
     def compile_regex(self, pattern: str) -> CompiledGrammar:
         """The whole output matches ``pattern``."""
         raise NotImplementedError

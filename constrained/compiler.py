@@ -96,6 +96,10 @@ class GrammarCompiler:
             partial(ReasoningEnd, vocabulary=vocabulary, spelled=text)
         )
 
+    def warm_up(self) -> None:
+        """Builds what most grammars share, so that the first of them need not; takes a second."""
+        self._backend(self._chain[0]).warm_up()
+
     def compile(
         self,
         kind: GrammarKind,

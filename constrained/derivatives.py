@@ -23,11 +23,13 @@ from .regex_tree import (
     Node,
     Repeat,
     Table,
+    Words,
     alternate,
     complement,
     concat,
     intersect,
     literal,
+    one_of,
     repeat,
     table,
 )
@@ -48,6 +50,9 @@ def _derivative(node: Node, byte: int) -> Node:
     match node:
         case Literal():
             result = literal(node.text[1:]) if node.text[:1] == bytes((byte,)) else NOTHING
+        case Words():
+            first = bytes((byte,))
+            result = one_of(text[1:] for text in node.texts if text[:1] == first)
         case ByteSet():
             result = EPSILON if node.bits >> byte & 1 else NOTHING
         case Concat():
@@ -82,6 +87,10 @@ def _byte_classes(node: Node) -> tuple[int, ...]:
     match node:
         case Literal():
             return _split(1 << node.text[0]) if node.text else (ALL_BYTES,)
+        case Words():
+            firsts = {text[0] for text in node.texts if text}
+            rest = ALL_BYTES & ~sum(1 << byte for byte in firsts)
+            return (*(1 << byte for byte in firsts), *((rest,) if rest else ()))
         case ByteSet():
             return _split(node.bits)
         case Concat():
@@ -149,29 +158,14 @@ def _search(node: Node) -> None:
                 reached_from[following] = current
                 queue.append(following)
         if len(queue) > MAX_SEARCHED_NODES:
-            raise UnsupportedGrammarError("the patterns combine to too large an automaton")
+            raise too_large()
     for current in queue:
         current.empty = True
 
 
-def clipped(node: Node, count: int) -> Node:
-    """A node that differs only in texts of ``count`` bytes or more, with simpler repeats.
-
-    A repeat that may go on for so long might as well have no end.
-    """
-    match node:
-        case Repeat():
-            maximum = node.maximum if (node.maximum or 0) < count else None
-            return repeat(node.part, min(node.minimum, count), maximum)
-        case Concat():
-            return concat(clipped(node.first, count), clipped(node.rest, count))
-        case Alternation():
-            return alternate(*(clipped(part, count) for part in node.parts))
-        case Intersection():
-            return intersect(*(clipped(part, count) for part in node.parts))
-        case Complement():
-            return complement(clipped(node.part, count))
-    return node
+def too_large() -> UnsupportedGrammarError:
+    """What is raised where a question would take too long."""
+    return UnsupportedGrammarError("the patterns combine to too large an automaton")
 
 
 def count_words(node: Node, limit: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .machine import Machine
-from .masks import MaskTable
 from .matcher import AutomatonMatcher
 from .native_machine import NativeMachine, NativeVocabulary
 from .network import Network
@@ -28,13 +27,12 @@ class NetworkGrammar:
             Machine(network, vocabulary) if native is None else NativeMachine(network, native)
         )
         self._vocabulary = vocabulary
-        self._masks = MaskTable(self._machine, vocabulary)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes it holds now; it grows with use."""
-        return self._masks.memory_bytes + self._machine.memory_bytes
+        return self._machine.memory_bytes
 
     def matcher(self) -> AutomatonMatcher:
         """A fresh matcher at the start of the grammar."""
-        return AutomatonMatcher(self._machine, self._masks, self._vocabulary)
+        return AutomatonMatcher(self._machine, self._vocabulary)

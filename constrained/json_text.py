@@ -7,9 +7,11 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from .errors import GrammarError
 
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_NEITHER_BRACKET_NOR_QUOTE = bytes(set(range(256)) - set(b'[]{}"'))
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -47,17 +49,14 @@ def _check_surrogates(value: Any, name: str) -> None:
 
 
 def _check_depth(text: str, name: str, max_depth: int) -> None:
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        bracket = match.group()
-        if bracket in ("[", "{"):
-            depth += 1
-            if depth > max_depth:
-                raise GrammarError(
-                    f"{name} is nested deeper than {max_depth} levels", position=match.start()
-                )
-        elif bracket in ("]", "}"):
-            depth -= 1
+    if text.count("[") + text.count("{") <= max_depth:
+        return
+    kept = text.encode(errors="replace").replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = kept.translate(None, _NEITHER_BRACKET_NOR_QUOTE).split(b'"')[::2]
+    brackets = np.frombuffer(b"".join(outside), np.uint8)
+    opening = (brackets == ord("[")) | (brackets == ord("{"))
+    if np.cumsum(np.where(opening, 1, -1)).max(initial=0) > max_depth:
+        raise GrammarError(f"{name} is nested deeper than {max_depth} levels")
 
 
 def _refuse_constant(constant: str) -> None:

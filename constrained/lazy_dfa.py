@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .derivatives import byte_classes, clipped, derivative, first_byte, is_empty
+from .derivatives import byte_classes, derivative, first_byte, is_empty
 from .regex_tree import NOTHING, Node
 
 DEAD = 0
@@ -26,22 +26,14 @@ class LexemeAutomaton(Protocol):
     def labels(self, state: int) -> tuple[int, ...]:
         """The languages that hold the text that led here."""
 
-    def mask_state(self, state: int) -> int:
-        """A state that admits the same tokens."""
-
     @property
     def num_states(self) -> int: ...
 
 
 class LazyDFA:
-    """The derivatives of languages as states; any number of languages can start in it.
+    """The derivatives of languages as states; any number of languages can start in it."""
 
-    Args:
-        max_token_len: bytes of the longest token, for ``mask_state``.
-    """
-
-    def __init__(self, max_token_len: int) -> None:
-        self._max_count = max_token_len + 1
+    def __init__(self) -> None:
         self._numbers: dict[Node, int] = {NOTHING: DEAD}
         self._languages: list[Node] = [NOTHING]
         self._rows: dict[int, TransitionRow] = {}
@@ -73,12 +65,6 @@ class LazyDFA:
 
     def labels(self, state: int) -> tuple[int, ...]:
         return (0,) if self._languages[state].nullable else ()
-
-    def mask_state(self, state: int) -> int:
-        """The state with repeat counts clipped to what one token can consume."""
-        language = self._languages[state]
-        shorter = clipped(language, self._max_count)
-        return state if shorter is language else self.state_of(shorter)
 
     @property
     def num_states(self) -> int:
@@ -115,9 +101,6 @@ class LiteralTrie:
 
     def labels(self, state: int) -> tuple[int, ...]:
         return (self._labels[state],) if state in self._labels else ()
-
-    def mask_state(self, state: int) -> int:
-        return state
 
     @property
     def num_states(self) -> int:

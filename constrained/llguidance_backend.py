@@ -82,9 +82,7 @@ class LLGuidanceMatcher:
         elif self._matcher.validate_tokens([token_id]) != 1:
             return False
         if not self._matcher.consume_token(token_id):
-            raise RuntimeError(
-                f"llguidance failed on an allowed token: {self._matcher.get_error()}"
-            )
+            return False  # one of its limits is exceeded, and it is of no more use
         self._withheld_before.append(self._withheld)
         self._withheld = rest
         self._ended = is_eos
@@ -102,7 +100,7 @@ class LLGuidanceMatcher:
     def fill_next_token_bitmask(self, bitmask: npt.NDArray[np.int32], row: int) -> None:
         """Writes the allowed tokens into ``bitmask[row]``, int32 ``[rows, ceil(V/32)]``."""
         target = bitmask[row]
-        if self._ended:
+        if self._ended or self._matcher.is_error():
             target[:] = 0
             return
         self._matcher.unsafe_compute_mask_ptr(target.ctypes.data, target.nbytes)
@@ -111,7 +109,7 @@ class LLGuidanceMatcher:
 
     def forced(self) -> bytes:
         """Bytes that must come next, whole UTF-8 characters only."""
-        if self._ended:
+        if self._ended or self._matcher.is_error():
             return b""
         forced = self._matcher.compute_ff_bytes()
         if len(forced) < len(self._withheld):
@@ -265,7 +263,8 @@ def _json_options(options: JsonOptions) -> JsonCompileOptions:
     return {
         "item_separator": options.item_separator,
         "key_separator": options.key_separator,
-        "whitespace_flexible": False,
+        "whitespace_flexible": options.max_whitespace > 0,
+        "whitespace_pattern": rf"[\x20\x0A\x0D\x09]{{0,{options.max_whitespace}}}",
     }
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .lazy_dfa import DEAD, LazyDFA
+from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
+from .masks import MaskTable
 from .network import Network, Places, Target
 from .vocabulary import Row, Vocabulary
 
@@ -52,7 +53,11 @@ class Machine:
 
     def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._places = Places(network, LazyDFA(vocabulary.max_token_len))
+        self._places = Places(network)
+        self._languages = LazyDFA()
+        self._tries: dict[tuple[bytes, ...], LiteralTrie] = {}
+        self._automata: dict[int, tuple[LexemeAutomaton, int]] = {}  # by place, with its start
+        self._masks = MaskTable(self._mask, vocabulary)
         self._lock = threading.RLock()
         self._stacks: list[tuple[int, int]] = [(0, FINISHED)]  # (below, place to return to)
         self._stack_numbers: dict[tuple[int, int], int] = {}
@@ -69,6 +74,11 @@ class Machine:
                 if state == DEAD:
                     break
             return state
+
+    def advance_token(self, state: int, token_id: int) -> int:
+        """The state after the bytes of a token; special tokens have none and lead nowhere."""
+        text = self._vocabulary.token_bytes[token_id]
+        return self.advance(state, text) if text else DEAD
 
     def is_accepting(self, state: int) -> bool:
         """Whether the text so far is complete."""
@@ -91,8 +101,12 @@ class Machine:
                 state = self._step(state, forced[-1])
         return bytes(forced)
 
-    def allowed(self, state: int) -> Row:
-        """The tokens whose bytes lead to a living state, int32 ``[ceil(V/32)]``."""
+    def fill(self, state: int, row: Row) -> None:
+        """Writes the tokens that may come next, EOS among them where the text is complete."""
+        row[:] = self._masks.row(state)
+
+    def _mask(self, state: int) -> Row:
+        """The tokens whose bytes lead to a living state, by a walk of the trie."""
         vocabulary = self._vocabulary
         node_bytes = vocabulary.node_bytes.tobytes()
         found: list[int] = []
@@ -110,14 +124,31 @@ class Machine:
                 found.extend(range(vocabulary.node_tokens[node], vocabulary.node_tokens[node + 1]))
                 subtrees.append((end, reached))
                 node += 1
-        return vocabulary.row_of(vocabulary.order[np.array(found, np.int64)])
+        ids = vocabulary.order[np.array(found, np.int64)]
+        ends = vocabulary.eos_token_ids if self.is_accepting(state) else ()
+        return vocabulary.row_of(np.append(ids, np.array(ends, np.int32)))
 
     @property
     def memory_bytes(self) -> int:
         """An estimate of what the states and automata built so far hold."""
-        lexeme_states = self._places.num_lexeme_states
+        automata: list[LexemeAutomaton] = [self._languages, *self._tries.values()]
+        lexeme_states = sum(automaton.num_states for automaton in automata)
         states = len(self._states) + len(self._steps)
-        return BYTES_PER_LEXEME_STATE * lexeme_states + BYTES_PER_STATE * states
+        rows = self._masks.memory_bytes
+        return rows + BYTES_PER_LEXEME_STATE * lexeme_states + BYTES_PER_STATE * states
+
+    def _automaton(self, number: int) -> tuple[LexemeAutomaton, int]:
+        """What follows the lexemes of a place, and its state before them."""
+        found = self._automata.get(number)
+        if found is None:
+            place = self._places.place(number)
+            if place.texts:
+                trie = self._tries.setdefault(place.texts, LiteralTrie(place.texts))
+                found = (trie, trie.start)
+            else:
+                found = (self._languages, self._languages.state_of(place.edges[0].lexeme))
+            self._automata[number] = found
+        return found
 
     def _step(self, state: int, byte: int) -> int:
         key = state << 8 | byte
@@ -133,26 +164,27 @@ class Machine:
         bits = 0
         for configuration in self._states[state]:
             if configuration.place != FINISHED:
-                row = self._places.place(configuration.place).automaton.row(configuration.lexeme)
+                row = self._automaton(configuration.place)[0].row(configuration.lexeme)
                 bits |= int.from_bytes(np.packbits(row > 0, bitorder="little").tobytes(), "little")
         return bits
 
     def _advanced(self, configuration: Configuration, byte: int) -> list[Configuration]:
         if configuration.place == FINISHED:
             return []
-        place = self._places.place(configuration.place)
-        lexeme = int(place.automaton.row(configuration.lexeme)[byte])
+        automaton, _ = self._automaton(configuration.place)
+        lexeme = int(automaton.row(configuration.lexeme)[byte])
         if lexeme == DEAD:
             return []
-        captures = any(edge.capture is not None for edge in place.edges)
+        edges = self._places.place(configuration.place).edges
+        captures = any(edge.capture is not None for edge in edges)
         captured = configuration.captured + bytes((byte,)) if captures else b""
         reached = configuration._replace(lexeme=lexeme, captured=captured)
-        following = [reached] if place.automaton.row(lexeme).any() else []
+        following = [reached] if automaton.row(lexeme).any() else []
         return following + self._followed(reached)
 
     def _followed(self, reached: Configuration) -> list[Configuration]:
         """The configurations after the lexemes that end here."""
-        labels = self._places.place(reached.place).automaton.labels(reached.lexeme)
+        labels = self._automaton(reached.place)[0].labels(reached.lexeme)
         return [
             configuration
             for label in labels
@@ -173,7 +205,7 @@ class Machine:
         entered = []
         group: int | None = place
         while group is not None:
-            configuration = Configuration(stack, group, self._places.place(group).start)
+            configuration = Configuration(stack, group, self._automaton(group)[1])
             entered += [configuration, *self._followed(configuration)]
             group = self._places.place(group).also
         return entered

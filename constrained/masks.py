@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from .vocabulary import Row, Vocabulary
-
-if TYPE_CHECKING:
-    from .matcher import Automaton
 
 
 class MaskTable:
     """The rows of one automaton, computed once each and kept within a number of bytes.
 
     Args:
-        automaton: whose states the rows belong to.
+        mask: computes the row of a state.
         vocabulary: the tokens.
         max_bytes: rows are dropped, least recently used first, beyond this.
     """
 
     def __init__(
-        self, automaton: Automaton, vocabulary: Vocabulary, max_bytes: int = 64 << 20
+        self, mask: Callable[[int], Row], vocabulary: Vocabulary, max_bytes: int = 64 << 20
     ) -> None:
-        self._automaton = automaton
-        self._vocabulary = vocabulary
+        self._mask = mask
+        self._row_bytes = 4 * max(vocabulary.row_len, 1)
         self._rows: OrderedDict[int, Row] = OrderedDict()
-        self._max_rows = max(1, max_bytes // (4 * max(vocabulary.row_len, 1)))
+        self._max_rows = max(1, max_bytes // self._row_bytes)
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._rows) * 4 * self._vocabulary.row_len
+        return len(self._rows) * self._row_bytes
 
     def row(self, state: int) -> Row:
         """int32 ``[ceil(V/32)]``: the tokens that may come next. Not a copy."""
         row = self._rows.get(state)
         if row is None:
-            row = self._rows[state] = self._automaton.allowed(state)
+            row = self._rows[state] = self._mask(state)
             if len(self._rows) > self._max_rows:
                 self._rows.popitem(last=False)
         else:

@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .masks import MaskTable
 from .vocabulary import Row, Vocabulary
 
 
@@ -55,6 +54,9 @@ class Automaton(Protocol):
     def advance(self, state: int, text: bytes) -> int:
         """The state after some bytes."""
 
+    def advance_token(self, state: int, token_id: int) -> int:
+        """The state after a token; special tokens lead nowhere."""
+
     def is_accepting(self, state: int) -> bool:
         """Whether the text so far is complete."""
 
@@ -64,8 +66,12 @@ class Automaton(Protocol):
     def forced(self, state: int) -> bytes:
         """The bytes that must come next."""
 
-    def allowed(self, state: int) -> Row:
-        """The tokens that may come next, int32 ``[ceil(V/32)]``."""
+    def fill(self, state: int, row: Row) -> None:
+        """Writes the tokens that may come next, EOS among them where the text is complete.
+
+        Args:
+            row: int32 ``[ceil(V/32)]``, contiguous.
+        """
 
 
 class AutomatonMatcher:
@@ -73,18 +79,26 @@ class AutomatonMatcher:
 
     Args:
         automaton: shared by all matchers of the grammar; its states are immutable.
-        masks: the mask rows of its states.
         vocabulary: the tokens.
     """
 
-    def __init__(self, automaton: Automaton, masks: MaskTable, vocabulary: Vocabulary) -> None:
+    def __init__(self, automaton: Automaton, vocabulary: Vocabulary) -> None:
         self._automaton = automaton
-        self._masks = masks
         self._vocabulary = vocabulary
         self._state = automaton.start
         self._withheld = b""
         self._ended = False
         self._history: list[tuple[int, bytes]] = []  # per accepted token: what was before it
+
+    @property
+    def machine(self) -> Automaton | None:
+        """The automaton if the next mask is that of ``state``; None where more restricts it."""
+        return None if self._ended or self._withheld else self._automaton
+
+    @property
+    def state(self) -> int:
+        """The automaton's state after the text so far."""
+        return self._state
 
     @property
     def num_constrained(self) -> int:
@@ -99,13 +113,14 @@ class AutomatonMatcher:
                 return False
             self._ended = True
         else:
-            text = self._vocabulary.token_bytes[token_id]
-            if not text or not (text.startswith(withheld) or withheld.startswith(text)):
-                return False
-            state = self._automaton.advance(state, text)
+            if withheld:
+                text = self._vocabulary.token_bytes[token_id] or b""
+                if not (text.startswith(withheld) or withheld.startswith(text)):
+                    return False
+                withheld = withheld[len(text) :]
+            state = self._automaton.advance_token(state, token_id)
             if not state:
                 return False
-            withheld = withheld[len(text) :]
         self._history.append((self._state, self._withheld))
         self._state, self._withheld = state, withheld
         return True
@@ -115,12 +130,9 @@ class AutomatonMatcher:
         if self._ended:
             target[:] = 0
             return
-        target[:] = self._masks.row(self._state)
+        self._automaton.fill(self._state, target)
         if self._withheld:
             target &= self._vocabulary.prefix_row(self._withheld)
-        if self.is_accepting():
-            for token_id in self._vocabulary.eos_token_ids:
-                target[token_id // 32] |= np.int32(np.uint32(1 << token_id % 32).view(np.int32))
 
     def forced(self) -> bytes:
         if self._ended:
@@ -146,7 +158,7 @@ class AutomatonMatcher:
         self._ended = False
 
     def fork(self) -> AutomatonMatcher:
-        copy = AutomatonMatcher(self._automaton, self._masks, self._vocabulary)
+        copy = AutomatonMatcher(self._automaton, self._vocabulary)
         copy._state, copy._withheld, copy._ended = self._state, self._withheld, self._ended
         copy._history = list(self._history)
         return copy

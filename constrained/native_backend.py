@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow_path
@@ -11,13 +13,21 @@ from sglang_lang.kernels.native import BuildError, NoCompilerError, warn_of_slow
 from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
 from .grammar import NetworkGrammar
-from .json_options import JsonOptions
+from .json_options import JsonOptions, JsonWhitespace
+from .json_schema.formats import USUAL_FORMATS, format_pattern
 from .json_schema.network import JsonNetwork
+from .json_schema.string_language import STRING, matching, of_length
 from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
+from .regex_language import regex_language
+from .regex_tree import Node, concat, literal
 from .tool_calls import ToolCalls, ToolCallsNetwork
 from .vocabulary import Vocabulary
+
+FAR = 1_000  # more characters than a token has
+USUAL_PATTERNS = (".*", r"(.|\n)*", rf".{{{FAR},}}")
+STYLES: tuple[JsonWhitespace, ...] = ("spaced", "compact")
 
 
 class NativeBackend(GrammarBackend):
@@ -35,6 +45,12 @@ class NativeBackend(GrammarBackend):
         self._tried_native = False
         self._lock = threading.Lock()
 
+    def warm_up(self) -> None:
+        native = self._native()
+        if native is not None:
+            for language, beginning in _usual_languages():
+                native.shared_languages().prepare(language, beginning)
+
     def compile_regex(self, pattern: str) -> NetworkGrammar:
         return self._grammar(regex_network(pattern))
 
@@ -42,23 +58,22 @@ class NativeBackend(GrammarBackend):
         return self._grammar(choices_network(choices))
 
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> NetworkGrammar:
-        try:
+        with _deep("json_schema"):
             return self._grammar(JsonNetwork(schema.value, options))
-        except RecursionError as error:
-            raise GrammarError("json_schema is nested too deeply") from error
 
     def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> NetworkGrammar:
-        try:
+        with _deep("tool_calls"):
             return self._grammar(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
-        except RecursionError as error:
-            raise GrammarError("tool_calls are nested too deeply") from error
 
     def _grammar(self, network: Network) -> NetworkGrammar:
+        return NetworkGrammar(network, self._vocabulary, self._native())
+
+    def _native(self) -> NativeVocabulary | None:
         with self._lock:
             if not self._tried_native:
                 self._tried_native = True
                 self._native_vocabulary = _native_vocabulary(self._vocabulary)
-        return NetworkGrammar(network, self._vocabulary, self._native_vocabulary)
+        return self._native_vocabulary
 
 
 def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
@@ -68,3 +83,25 @@ def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
     except (NoCompilerError, BuildError) as error:
         warn_of_slow_path(error)
         return None
+
+
+def _usual_languages() -> list[tuple[Node, bytes]]:
+    """What most grammars hold and takes long to mask, and a text after which a mask is asked."""
+    formats = [format_pattern(name) for name in USUAL_FORMATS]
+    separators = [JsonOptions().with_whitespace(style).key_separator for style in STYLES]
+    return [
+        (STRING, b'"'),
+        (of_length(FAR, None), b'"'),
+        *((concat(STRING, literal(separator)), b'"') for separator in separators),
+        *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
+        *((matching(pattern, ""), b'"') for pattern in formats if pattern is not None),
+    ]
+
+
+@contextmanager
+def _deep(kind: str) -> Iterator[None]:
+    """What recurses too deep is refused; ctypes hides the error of a call's argument in its own."""
+    try:
+        yield
+    except (RecursionError, ctypes.ArgumentError) as error:
+        raise GrammarError(f"{kind} is nested or counted too deeply") from error

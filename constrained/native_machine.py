@@ -1,84 +1,46 @@
-"""The machine of recursive transition networks in C++ (csrc/machine.cpp), called by ctypes.
+"""The machine of recursive transition networks in C++ (csrc/machine.h).
 
-The C++ side holds states, stacks and rows of automata and walks the trie without the GIL; where
-it lacks a row or a place it says so, and this side computes it from the network and asks again.
+The C++ side holds states, stacks, automata and masks and walks the trie without the GIL; where it
+lacks a place it says so, and this side computes it from the network and asks again.
 """
 
 from __future__ import annotations
 
 import ctypes
 import weakref
-from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sglang_lang.kernels.native import build_shared_library
-
-from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
-from .machine import BYTES_PER_LEXEME_STATE, MAX_FORCED
-from .network import Network, Places, Target
+from .machine import MAX_FORCED
+from .native_languages import NativeLanguages
+from .native_library import address_of, load_library
+from .network import Edge, Network, Place, Places, Target
 from .vocabulary import Row, Vocabulary
 
-SOURCE = Path(__file__).parent / "csrc" / "machine.cpp"
 NEEDS = -1  # what the C++ side returns when it must be given something first
 NONE = -1  # no state, no nested frame
 MAX_NEEDS = 256
-MAX_CAPTURED = 65_536
-FEW = 3  # successors of which all are likely
 PIECE = 64  # bytes advanced in one call, so that a need repeats little
-CHAIN = 24  # rows supplied at once, along the text that is likeliest to be asked for
 PART_BYTES = 128 << 20
-MAX_SHARED_STATES = 50_000
-NEED_PLACE, NEED_ROW, NEED_CAPTURED = range(3)
-
-A = TypeVar("A", bound=LexemeAutomaton)
-_INT, _LONG, _POINTER = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
-_SIGNATURES = {
-    "vocabulary_new": (_POINTER, (*[_POINTER] * 3, _INT, _POINTER, _INT, _INT, _LONG)),
-    "vocabulary_free": (None, (_POINTER,)),
-    "automaton_new": (_POINTER, ()),
-    "automaton_free": (None, (_POINTER,)),
-    "automaton_set_row": (None, (*[_POINTER] * 2, _INT, *[_POINTER] * 2, _INT, _INT)),
-    "automaton_set_literals": (None, (*[_POINTER] * 2, ctypes.c_char_p, _POINTER, _INT)),
-    "machine_new": (_POINTER, (_POINTER,)),
-    "machine_free": (None, (_POINTER,)),
-    "machine_set_place": (None, (_POINTER, _INT, _POINTER, _INT, _INT, _POINTER, _INT)),
-    "machine_set_captured": (None, (_POINTER, _INT, _INT, _INT, _POINTER)),
-    "machine_start": (_INT, (_POINTER, _INT)),
-    "machine_advance": (_INT, (_POINTER, _INT, ctypes.c_char_p, _INT)),
-    "machine_accepting": (_INT, (_POINTER, _INT)),
-    "machine_finished": (_INT, (_POINTER, _INT)),
-    "machine_forced": (_INT, (_POINTER, _INT, _POINTER, _INT)),
-    "machine_fill": (_INT, (_POINTER, _INT, _POINTER)),
-    "machine_take_needs": (_INT, (_POINTER, _POINTER, _INT)),
-    "machine_captured_text": (_INT, (_POINTER, _INT, _POINTER, _INT)),
-    "machine_memory_bytes": (_LONG, (_POINTER,)),
-}
-
-
-@lru_cache(1)
-def load_library() -> ctypes.CDLL:
-    """The compiled library, built at first use.
-
-    Raises:
-        NoCompilerError: there is no compiler; the machine in Python serves then.
-    """
-    library = ctypes.CDLL(str(build_shared_library("constrained", [SOURCE])))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+ROW_BYTES = 64 << 20
+MAX_SHARED_NODES = 200_000
+NEED_PLACE, NEED_CAPTURED = range(2)
+TRIE_START = 1
 
 
 class NativeVocabulary:
-    """A vocabulary's trie on the C++ side, with the mask parts that all grammars share."""
+    """A vocabulary's trie on the C++ side, with the masks that all grammars share.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    Args:
+        vocabulary: the tokens.
+        row_bytes: mask rows are dropped, least recently used first, beyond this.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, row_bytes: int = ROW_BYTES) -> None:
         self.library = load_library()
         self.vocabulary = vocabulary
         self.handle = self.library.vocabulary_new(
@@ -89,64 +51,37 @@ class NativeVocabulary:
             vocabulary.order.ctypes.data,
             len(vocabulary.order),
             vocabulary.row_len,
-            PART_BYTES,
         )
         weakref.finalize(self, self.library.vocabulary_free, self.handle)
-        self._shared = self._fresh_automaton()
+        self.library.vocabulary_set_limits(self.handle, PART_BYTES, row_bytes)
+        self._set_tokens()
+        self._shared = self._fresh_languages()
 
-    def shared_automaton(self) -> NativeAutomaton[LazyDFA]:
-        """The automaton of lexemes; grammars share it, until it is large and they get another."""
-        if self._shared.automaton.num_states > MAX_SHARED_STATES:
-            self._shared = self._fresh_automaton()
+    def shared_languages(self) -> NativeLanguages:
+        """The lexemes of all grammars, until they are many and new grammars get others."""
+        if self._shared.num_nodes > MAX_SHARED_NODES:
+            self._shared = self._fresh_languages()
         return self._shared
 
-    def _fresh_automaton(self) -> NativeAutomaton[LazyDFA]:
-        return NativeAutomaton(LazyDFA(self.vocabulary.max_token_len), self)
+    def _fresh_languages(self) -> NativeLanguages:
+        return NativeLanguages(self.handle)
 
-
-class NativeAutomaton(Generic[A]):
-    """The rows of one automaton on the C++ side."""
-
-    def __init__(self, automaton: A, vocabulary: NativeVocabulary) -> None:
-        self.automaton = automaton
-        self._library = vocabulary.library
-        self._vocabulary_handle = vocabulary.handle
-        self.handle = vocabulary.library.automaton_new()
-        self._supplied: set[int] = set()
-        weakref.finalize(self, vocabulary.library.automaton_free, self.handle)
-
-    def supply_literals(self, texts: Sequence[bytes]) -> None:
-        """Hands over a whole trie of literals, numbered as ``LiteralTrie`` does."""
-        lengths = np.array([len(text) for text in texts], np.int32)
-        self._library.automaton_set_literals(
-            self._vocabulary_handle, self.handle, b"".join(texts), lengths.ctypes.data, len(texts)
+    def _set_tokens(self) -> None:
+        eos_ids = self.vocabulary.eos_token_ids
+        texts = [
+            b"" if token is None or token_id in eos_ids else token
+            for token_id, token in enumerate(self.vocabulary.token_bytes)
+        ]
+        begin = np.fromiter(accumulate(map(len, texts), initial=0), np.int32, len(texts) + 1)
+        eos = np.array(eos_ids, np.int32)
+        self.library.vocabulary_set_tokens(
+            self.handle,
+            b"".join(texts),
+            begin.ctypes.data,
+            len(texts),
+            eos.ctypes.data,
+            len(eos),
         )
-
-    def supply(self, state: int) -> None:
-        """Hands over a row and the likeliest of those that follow it."""
-        pending = [state]
-        for _ in range(CHAIN):
-            if not pending:
-                return
-            state = pending.pop()
-            if state in self._supplied:
-                continue
-            self._supplied.add(state)
-            row = self.automaton.row(state)
-            labels = np.array(self.automaton.labels(state), np.int32)
-            self._library.automaton_set_row(
-                self._vocabulary_handle,
-                self.handle,
-                state,
-                row.ctypes.data,
-                labels.ctypes.data,
-                len(labels),
-                self.automaton.mask_state(state),
-            )
-            following = Counter(row.tolist())
-            del following[DEAD]
-            usual = following.most_common(1 if len(following) > FEW else FEW)
-            pending += [reached for reached, _ in usual]
 
 
 class NativeMachine:
@@ -158,111 +93,125 @@ class NativeMachine:
     """
 
     def __init__(self, network: Network, vocabulary: NativeVocabulary) -> None:
-        self._vocabulary = vocabulary  # also keeps it alive for the C++ side
-        self._library = vocabulary.library
-        self._handle = self._library.machine_new(vocabulary.handle)
-        weakref.finalize(self, self._library.machine_free, self._handle)
-        shared = vocabulary.shared_automaton()
-        self._places = Places(network, shared.automaton)
-        self._automata: dict[LexemeAutomaton, NativeAutomaton[Any]] = {shared.automaton: shared}
+        self.vocabulary = vocabulary  # also keeps it alive for the C++ side
+        self.library = vocabulary.library
+        self.handle = self.library.machine_new(vocabulary.handle)
+        weakref.finalize(self, self.library.machine_free, self.handle)
+        self._languages = vocabulary.shared_languages()
+        self._advance_token, self._fill = (
+            self.library.machine_advance_token,
+            self.library.machine_fill,
+        )
+        self._places = Places(network)
+        self._tries: dict[tuple[bytes, ...], int] = {}  # addresses
+        self._edges: dict[Edge, array[int]] = {}  # as the C++ side reads them
         self._given: set[tuple[int, ...]] = set()
-        first = self._places.number(network.start)
-        self.start = self._answer(lambda: self._library.machine_start(self._handle, first))
+        self.start = self._answer("machine_start", self._places.number(network.start))
 
     def advance(self, state: int, text: bytes) -> int:
         for first in range(0, len(text), PIECE):
-            state = self._advance_piece(state, text[first : first + PIECE])
+            piece = text[first : first + PIECE]
+            state = self._answer("machine_advance", state, piece, len(piece))
         return state
 
-    def _advance_piece(self, state: int, piece: bytes) -> int:
-        return self._answer(
-            lambda: self._library.machine_advance(self._handle, state, piece, len(piece))
-        )
+    def advance_token(self, state: int, token_id: int) -> int:
+        reached: int = self._advance_token(self.handle, state, token_id)
+        if reached == NEEDS:
+            return self._answer("machine_advance_token", state, token_id)
+        return reached
 
     def is_accepting(self, state: int) -> bool:
-        return bool(self._library.machine_accepting(self._handle, state))
+        return bool(self.library.machine_accepting(self.handle, state))
 
     def is_finished(self, state: int) -> bool:
-        return bool(self._answer(lambda: self._library.machine_finished(self._handle, state)))
+        return bool(self.library.machine_finished(self.handle, state))
 
     def forced(self, state: int) -> bytes:
-        out = np.empty(MAX_FORCED, np.uint8)
-        length = self._answer(
-            lambda: self._library.machine_forced(self._handle, state, out.ctypes.data, len(out))
-        )
-        return out[:length].tobytes()
+        out = ctypes.create_string_buffer(MAX_FORCED)
+        length = self._answer("machine_forced", state, out)
+        return out.raw[:length]
 
-    def allowed(self, state: int) -> Row:
-        row = np.empty(self._vocabulary.vocabulary.row_len, np.int32)
-        self._answer(lambda: self._library.machine_fill(self._handle, state, row.ctypes.data))
-        return row
+    def fill(self, state: int, row: Row) -> None:
+        address = address_of(row)
+        if self._fill(self.handle, state, address) == NEEDS:
+            self._answer("machine_fill", state, address)
 
     @property
     def memory_bytes(self) -> int:
-        rows = self._places.num_lexeme_states
-        own = int(self._library.machine_memory_bytes(self._handle))
-        return own + 2 * BYTES_PER_LEXEME_STATE * rows
+        return int(self.library.machine_memory_bytes(self.handle))
 
-    def _answer(self, ask: Callable[[], int]) -> int:
-        """Asks until nothing is needed any more."""
-        while (result := ask()) == NEEDS:
-            self._supply_needs()
-        return result
-
-    def _supply_needs(self) -> None:
-        needs = np.empty((MAX_NEEDS, 4), np.int32)
-        count = self._library.machine_take_needs(self._handle, needs.ctypes.data, MAX_NEEDS)
-        for kind, first, second, third in needs[:count].tolist():
-            if kind == NEED_ROW:
-                self._automata[self._places.place(first).automaton].supply(second)
-            elif kind == NEED_PLACE:
+    def supply_needs(self) -> None:
+        """Gives the C++ side what its last answer lacked."""
+        needs = array("i", bytes(16 * MAX_NEEDS))
+        address, _ = needs.buffer_info()
+        count = self.library.machine_take_needs(self.handle, address, MAX_NEEDS)
+        for at in range(0, 4 * count, 4):
+            kind, first, second, third = needs[at : at + 4]
+            if kind == NEED_PLACE:
                 self._supply_place(first)
             else:
                 self._supply_captured(first, second, third)
 
+    def _answer(self, function: str, *arguments: Any) -> int:
+        """Asks until nothing is needed any more."""
+        ask = getattr(self.library, function)
+        while (result := ask(self.handle, *arguments)) == NEEDS:
+            self.supply_needs()
+        return int(result)
+
     def _supply_place(self, number: int) -> None:
         if (number,) in self._given:
             return
-        place = self._places.place(number)
-        automaton = self._automata.get(place.automaton)
-        if automaton is None:
-            automaton = NativeAutomaton(place.automaton, self._vocabulary)
-            self._automata[place.automaton] = automaton
-            if isinstance(place.automaton, LiteralTrie):
-                automaton.supply_literals(place.automaton.texts)
-        if not isinstance(place.automaton, LiteralTrie):
-            automaton.supply(place.start)
-        edges: list[int] = []
-        for edge in place.edges:
-            edges += [edge.capture is not None, *self._flat(edge.targets)]
-        data = np.array(edges, np.int32)
-        self._library.machine_set_place(
-            self._handle,
-            number,
-            automaton.handle,
-            place.start,
-            NONE if place.also is None else place.also,
-            data.ctypes.data,
-            len(place.edges),
-        )
         self._given.add((number,))
+        place = self._places.place(number)
+        automaton, start = self._automaton(place)
+        edges = array("i")
+        for edge in place.edges:
+            known = self._edges.get(edge)
+            if known is None:
+                known = array("i", (edge.capture is not None, *self._flat(edge.targets)))
+                self._edges[edge] = known
+            edges.extend(known)
+        address, _ = edges.buffer_info()
+        also = NONE if place.also is None else place.also
+        self.library.machine_set_place(
+            self.handle, number, automaton, start, also, address, len(place.edges)
+        )
+
+    def _automaton(self, place: Place) -> tuple[int, int]:
+        """What follows the lexemes of a place, and its state before them."""
+        if not place.texts:
+            lexeme = place.edges[0].lexeme
+            return self._languages.automaton, self._languages.state_of(lexeme)
+        found = self._tries.get(place.texts)
+        if found is None:
+            lengths = array("i", map(len, place.texts))
+            address, _ = lengths.buffer_info()
+            text = b"".join(place.texts)
+            found = self.library.machine_add_literals(self.handle, text, address, len(lengths))
+            self._tries[place.texts] = found
+        return found, TRIE_START
 
     def _supply_captured(self, number: int, label: int, captured: int) -> None:
         if (number, label, captured) in self._given:
             return
-        text = np.empty(MAX_CAPTURED, np.uint8)
-        length = self._library.machine_captured_text(
-            self._handle, captured, text.ctypes.data, len(text)
-        )
-        targets = self._places.targets(number, label, text[:length].tobytes())
-        data: npt.NDArray[np.int32] = np.array(self._flat(targets), np.int32)
-        self._library.machine_set_captured(self._handle, number, label, captured, data.ctypes.data)
         self._given.add((number, label, captured))
+        targets = self._flat(self._places.targets(number, label, self._captured_text(captured)))
+        address, _ = targets.buffer_info()
+        self.library.machine_set_captured(self.handle, number, label, captured, address)
 
-    def _flat(self, targets: tuple[Target, ...]) -> list[int]:
+    def _captured_text(self, captured: int) -> bytes:
+        length, room = 0, 4096
+        while length == 0 or length > room:
+            room = max(room, length)
+            text = ctypes.create_string_buffer(room)
+            length = self.library.machine_captured_text(self.handle, captured, text, room)
+        return text.raw[:length]
+
+    def _flat(self, targets: Sequence[Target]) -> array[int]:
         """Count, then place and nested place of each target."""
-        numbers = [len(targets)]
+        numbers = array("i", (len(targets),))
         for target in targets:
-            for state in (target.state, target.nested):
+            for state in target:
                 numbers.append(NONE if state is None else self._places.number(state))
         return numbers

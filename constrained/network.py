@@ -8,9 +8,10 @@ is written. States are made on demand; the machines ask for the edges of those t
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal as Choice
 from typing import NamedTuple, Protocol
 
-from .lazy_dfa import LazyDFA, LexemeAutomaton, LiteralTrie
 from .regex_tree import Literal, Node
 
 State = Hashable
@@ -28,15 +29,18 @@ class Target(NamedTuple):
     nested: State | None = None
 
 
-class Capture(NamedTuple):
-    """The text of a lexeme, less some bytes at either end, is handed to the network."""
-
-    skip: int
-    drop: int
+Capture = Choice["all", "quoted"]  # of a lexeme's text: all of it, or from quote to quote
 
 
-class Edge(NamedTuple):
-    """A lexeme and all that may follow it."""
+@dataclass(slots=True, frozen=True, eq=False)
+class Edge:
+    """A lexeme and all that may follow it; equal only to itself.
+
+    Args:
+        lexeme: its language.
+        targets: each way to go on.
+        capture: what of the text is handed to the network, if anything.
+    """
 
     lexeme: Node
     targets: tuple[Target, ...]
@@ -61,15 +65,17 @@ class Network(Protocol):
 
 
 class Place(NamedTuple):
-    """Some of the edges out of a network's state, with one automaton over their lexemes.
+    """Some of the edges out of a network's state, whose lexemes one automaton follows.
 
-    Literals are followed together. Every other lexeme has a place of its own, because then its
-    states are those of one language, which other places have too; ``also`` is the next of them.
+    Args:
+        edges: any number with literals for lexemes, or one with another lexeme: its states are
+            then those of one language, which other places have too.
+        texts: the literals, none of them empty; empty where there is another lexeme.
+        also: the place of further edges out of the state.
     """
 
     edges: tuple[Edge, ...]
-    automaton: LexemeAutomaton
-    start: int
+    texts: tuple[bytes, ...]
     also: int | None
 
 
@@ -78,16 +84,13 @@ class Places:
 
     Args:
         network: the grammar.
-        automaton: follows the lexemes that are not literals.
     """
 
-    def __init__(self, network: Network, automaton: LazyDFA) -> None:
+    def __init__(self, network: Network) -> None:
         self._network = network
-        self._automaton = automaton
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
         self._places: dict[int, Place] = {}
-        self._tries: dict[tuple[bytes, ...], LiteralTrie] = {}
 
     def number(self, state: State) -> int:
         found = self._numbers.get(state)
@@ -106,7 +109,9 @@ class Places:
         edge = self.place(number).edges[label]
         if edge.capture is None:
             return edge.targets
-        text = captured[edge.capture.skip : len(captured) - edge.capture.drop].decode()
+        if edge.capture == "quoted":
+            captured = captured[captured.index(b'"') : captured.rindex(b'"') + 1]
+        text = captured.decode()
         return tuple(
             target
             if target.state is None
@@ -114,30 +119,18 @@ class Places:
             for target in edge.targets
         )
 
-    @property
-    def num_lexeme_states(self) -> int:
-        """States of the automata that no other grammar shares."""
-        return sum(trie.num_states for trie in self._tries.values())
-
     def _compile(self, number: int) -> None:
-        edges = self._network.edges(self._states[number])
-        literals = tuple(edge for edge in edges if isinstance(edge.lexeme, Literal))
-        groups: list[tuple[Edge, ...]] = [
-            (edge,) for edge in edges if not isinstance(edge.lexeme, Literal)
-        ]
+        literals: list[Edge] = []
+        texts: list[bytes] = []
+        groups: list[tuple[tuple[Edge, ...], tuple[bytes, ...]]] = []
+        for edge in self._network.edges(self._states[number]):
+            if isinstance(edge.lexeme, Literal) and edge.lexeme.text:
+                literals.append(edge)
+                texts.append(edge.lexeme.text)
+            else:
+                groups.append(((edge,), ()))
         if literals:
-            groups.append(literals)
+            groups.append((tuple(literals), tuple(texts)))
         numbers = [number, *(self.number((number, index)) for index in range(1, len(groups)))]
-        for index, group in enumerate(groups):
-            automaton, start = self._start(group)
-            also = numbers[index + 1] if index + 1 < len(groups) else None
-            self._places[numbers[index]] = Place(group, automaton, start, also)
-
-    def _start(self, edges: tuple[Edge, ...]) -> tuple[LexemeAutomaton, int]:
-        texts = tuple(e.lexeme.text for e in edges if isinstance(e.lexeme, Literal))
-        if not texts or b"" in texts:
-            return self._automaton, self._automaton.state_of(edges[0].lexeme)
-        trie = self._tries.get(texts)
-        if trie is None:
-            trie = self._tries[texts] = LiteralTrie(texts)
-        return trie, trie.start
+        for (edges, spelled), at, also in zip(groups, numbers, (*numbers[1:], None), strict=True):
+            self._places[at] = Place(edges, spelled, also)

@@ -79,6 +79,8 @@ class OutlinesBackend(GrammarBackend):
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> IndexGrammar:
         """``options`` choose whether spaces may stand between tokens; it cannot ask for them."""
         space = "[ ]?" if " " in options.item_separator + options.key_separator else ""
+        if options.max_whitespace:
+            space = rf"[ \n\r\t]{{0,{options.max_whitespace}}}"
         try:
             pattern = self._outlines.json_schema.build_regex_from_schema(
                 schema.text, whitespace_pattern=space
@@ -101,16 +103,15 @@ class IndexGrammar:
 
     def __init__(self, index: Any, index_bytes: int, vocabulary: Vocabulary) -> None:
         self._automaton = IndexAutomaton(index, vocabulary)
-        self._masks = MaskTable(self._automaton, vocabulary)
         self._vocabulary = vocabulary
         self._index_bytes = index_bytes
 
     @property
     def memory_bytes(self) -> int:
-        return self._index_bytes + self._masks.memory_bytes
+        return self._index_bytes + self._automaton.masks.memory_bytes
 
     def matcher(self) -> AutomatonMatcher:
-        return AutomatonMatcher(self._automaton, self._masks, self._vocabulary)
+        return AutomatonMatcher(self._automaton, self._vocabulary)
 
 
 class IndexAutomaton:
@@ -127,11 +128,15 @@ class IndexAutomaton:
             for token_id in vocabulary.order.tolist()
         }
         self.start = index.get_initial_state() + 1
+        self.masks = MaskTable(self._mask, vocabulary)
 
     def advance(self, state: int, text: bytes) -> int:
         token_id = self._ids.get(text)
         following = None if token_id is None else self._index.get_next_state(state - 1, token_id)
         return 0 if following is None else following + 1
+
+    def advance_token(self, state: int, token_id: int) -> int:
+        return self.advance(state, self._vocabulary.token_bytes[token_id] or b"")
 
     def is_accepting(self, state: int) -> bool:
         return bool(self._index.is_final_state(state - 1))
@@ -152,8 +157,12 @@ class IndexAutomaton:
             forced += byte if state else b""
         return bytes(forced)
 
-    def allowed(self, state: int) -> Row:
-        return self._vocabulary.row_of(np.array(self._allowed_ids(state), np.int32))
+    def fill(self, state: int, row: Row) -> None:
+        row[:] = self.masks.row(state)
+
+    def _mask(self, state: int) -> Row:
+        ends = self._vocabulary.eos_token_ids if self.is_accepting(state) else ()
+        return self._vocabulary.row_of(np.array([*self._allowed_ids(state), *ends], np.int32))
 
     def _allowed_ids(self, state: int) -> list[int]:
         allowed = self._index.get_allowed_tokens(state - 1) or []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .derivatives import is_empty
 from .errors import GrammarError
+from .languages import is_empty
 from .network import END, Edge, State
 from .regex_language import regex_language
 from .regex_tree import Node, one_of

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .derivatives import is_empty
 from .errors import UnsupportedGrammarError
+from .languages import is_empty
 from .regex_characters import Dialect
 from .regex_parser import parse_regex
 from .regex_syntax import (
@@ -41,6 +41,7 @@ from .unicode_sets import EVERY, inverse, utf8
 
 Alphabet = Callable[[Ranges], Node]
 MAX_BRANCHES = 256
+MAX_NESTED_COUNT = 10_000
 
 
 def regex_language(
@@ -58,7 +59,33 @@ def regex_language(
         GrammarError: a mistake in the pattern, or a construct that is not supported.
     """
     syntax = parse_regex(pattern, dialect)
+    _check_counts(syntax, 1)
     return _Compiler(alphabet).language(syntax, search)
+
+
+def _check_counts(syntax: Syntax, around: int) -> None:
+    """Refuses repeats in repeats whose counts, multiplied, are too many to follow one by one."""
+    match syntax:
+        case Sequence():
+            parts: tuple[Syntax, ...] = syntax.parts
+        case Branches():
+            parts = syntax.options
+        case Counted():
+            count = syntax.maximum or 1
+            varies = syntax.maximum is not None and syntax.minimum != syntax.maximum
+            if around > 1 and varies and around * max(count, 2) >= MAX_NESTED_COUNT:
+                raise _unsupported(
+                    f"a repeat in repeats that multiply to {MAX_NESTED_COUNT} or more",
+                    syntax.position,
+                )
+            around *= count
+            parts = (syntax.part,)
+        case Look():
+            parts = (syntax.part,)
+        case _:
+            return
+    for part in parts:
+        _check_counts(part, around)
 
 
 class _Compiler:

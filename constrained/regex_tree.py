@@ -7,9 +7,9 @@ others.
 
 from __future__ import annotations
 
-import threading
+import weakref
 from collections.abc import Hashable, Iterable
-from weakref import WeakValueDictionary
+from typing import Any
 
 ALL_BYTES = (1 << 256) - 1
 Ranges = tuple[tuple[int, int], ...]  # of code points, both ends included
@@ -50,6 +50,16 @@ class Literal(Node):
     def __init__(self, text: bytes) -> None:
         super().__init__(nullable=not text, inhabited=True)
         self.text = text
+
+
+class Words(Node):
+    """One of some texts, sorted and at least two."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self, texts: tuple[bytes, ...]) -> None:
+        super().__init__(nullable=not texts[0], inhabited=True)
+        self.texts = texts
 
 
 class Concat(Node):
@@ -111,18 +121,43 @@ class Table(Node):
         self.state = state
 
 
-_nodes: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
-_lock = threading.Lock()
+class _NodeTable:
+    """The nodes in use, by kind and parts.
 
+    Without a lock: two threads that make one node at once may get two, which costs no more than
+    the time to treat them apart.
+    """
 
-def _unique(kind: type[Node], *args: object) -> Node:
-    """The one node of this kind and these parts."""
-    key = (kind, *args)
-    with _lock:
-        node = _nodes.get(key)
+    def __init__(self) -> None:
+        self._nodes: dict[Hashable, weakref.ref[Node]] = {}
+        self._sweep_at = 50_000
+
+    def unique(self, key: tuple[Any, ...]) -> Node:
+        """The node of ``(kind, *arguments)``."""
+        reference = self._nodes.get(key)
+        node = None if reference is None else reference()
         if node is None:
-            node = _nodes[key] = kind(*args)  # type: ignore[arg-type]
+            made: Node = key[0](*key[1:])
+            self._nodes[key] = weakref.ref(made)
+            if len(self._nodes) > self._sweep_at:
+                self._sweep()
+            return made
         return node
+
+    def _sweep(self) -> None:
+        """Forgets the nodes that nobody uses."""
+        for key, reference in list(self._nodes.items()):
+            if reference() is None:
+                self._nodes.pop(key, None)
+        self._sweep_at = max(50_000, 2 * len(self._nodes))
+
+
+_table = _NodeTable()
+
+
+def _unique(*key: object) -> Node:
+    """The one node of a kind and its parts."""
+    return _table.unique(key)
 
 
 EPSILON = _unique(Literal, b"")
@@ -172,6 +207,7 @@ def _concat(first: Node, rest: Node) -> Node:
 def alternate(*nodes: Node) -> Node:
     """The union; no node at all is the empty language."""
     parts: set[Node] = set()
+    words: set[bytes] = set()
     bits = 0
     for node in nodes:
         if node is ANYTHING:
@@ -179,8 +215,14 @@ def alternate(*nodes: Node) -> Node:
         for part in node.parts if isinstance(node, Alternation) else (node,):
             if isinstance(part, ByteSet):
                 bits |= part.bits
+            elif isinstance(part, Literal):
+                words.add(part.text)
+            elif isinstance(part, Words):
+                words.update(part.texts)
             else:
                 parts.add(part)
+    if words:
+        parts.add(one_of(words))
     if bits:
         parts.add(byte_set(bits))
     return parts.pop() if len(parts) == 1 else _unique(Alternation, frozenset(parts))
@@ -194,13 +236,18 @@ def intersect(*nodes: Node) -> Node:
             return NOTHING
         if node is not ANYTHING:
             parts.update(node.parts if isinstance(node, Intersection) else (node,))
-    if any(isinstance(part, Complement) and part.part in parts for part in parts):
+    if len(parts) == 1:
+        return parts.pop()
+    literals = 0
+    for part in parts:
+        if isinstance(part, Complement):
+            if part.part in parts:
+                return NOTHING
+        elif isinstance(part, Literal):
+            literals += 1
+    if literals > 1:  # different ones
         return NOTHING
-    if sum(isinstance(part, Literal) for part in parts) > 1:  # different ones
-        return NOTHING
-    if not parts:
-        return ANYTHING
-    return parts.pop() if len(parts) == 1 else _unique(Intersection, frozenset(parts))
+    return _unique(Intersection, frozenset(parts)) if parts else ANYTHING
 
 
 def complement(node: Node) -> Node:
@@ -228,11 +275,8 @@ def table(transitions: Transitions, accepting: frozenset[int], state: int = 0) -
 
 
 def one_of(texts: Iterable[bytes]) -> Node:
-    """A finite language, shared by common prefixes so that a thousand words stay cheap."""
-    words = sorted(set(texts))
-    if len(words) < 4:
-        return alternate(*(literal(word) for word in words))
-    branches: dict[bytes, list[bytes]] = {}
-    for word in words:
-        branches.setdefault(word[:1], []).append(word[1:])
-    return alternate(*(concat(literal(first), one_of(rest)) for first, rest in branches.items()))
+    """The finite language of these texts."""
+    words = tuple(sorted(set(texts)))
+    if not words:
+        return NOTHING
+    return literal(words[0]) if len(words) == 1 else _unique(Words, words)

@@ -21,7 +21,7 @@ class TextSearch:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
-        self._automaton = LazyDFA(max_token_len=1)
+        self._automaton = LazyDFA()
         self.start = self._automaton.state_of(regex_language(pattern, "python", search=True))
 
     def step(self, state: int, data: bytes) -> int:

@@ -6,12 +6,22 @@ Knows nothing of grammars. Special tokens have no bytes and are in no mask.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Row = npt.NDArray[np.int32]
+
+
+class Trie(NamedTuple):
+    """The arrays of the same names in ``Vocabulary``."""
+
+    order: npt.NDArray[np.int32]
+    node_bytes: npt.NDArray[np.uint8]
+    node_skip: npt.NDArray[np.int32]
+    node_tokens: npt.NDArray[np.int32]
 
 
 class Vocabulary:
@@ -29,27 +39,22 @@ class Vocabulary:
             ``order[node_tokens[i]:node_tokens[i + 1]]``.
     """
 
-    def __init__(self, token_bytes: Sequence[bytes | None], eos_token_ids: Iterable[int]) -> None:
+    def __init__(
+        self, token_bytes: Sequence[bytes | None], eos_token_ids: Iterable[int], trie: Trie
+    ) -> None:
         self.token_bytes = tuple(token_bytes)
         self.eos_token_ids = tuple(sorted(set(eos_token_ids)))
         self.size = len(self.token_bytes)
-        spelled = [
-            (token, token_id)
-            for token_id, token in enumerate(self.token_bytes)
-            if token and token_id not in self.eos_token_ids
-        ]
-        spelled.sort()
-        self._sorted = [token for token, _ in spelled]
-        self.order = np.array([token_id for _, token_id in spelled], np.int32)
+        self.order, self.node_bytes, self.node_skip, self.node_tokens = trie
+        self._sorted = [self.token_bytes[token_id] or b"" for token_id in self.order.tolist()]
         self.max_token_len = max(map(len, self._sorted), default=0)
-        self.node_bytes, self.node_skip, self.node_tokens = _trie(self._sorted)
 
     @classmethod
     def from_token_bytes(
         cls, token_bytes: Sequence[bytes | None], eos_token_ids: Iterable[int]
     ) -> Vocabulary:
-        """Builds the trie: some 0.1 s for 50,000 tokens, once per tokenizer."""
-        return cls(token_bytes, eos_token_ids)
+        """Builds the trie, some 0.1 s for 50,000 tokens; ``load_vocabulary`` does so only once."""
+        return cls(token_bytes, eos_token_ids, build_trie(token_bytes, set(eos_token_ids)))
 
     @property
     def row_len(self) -> int:
@@ -82,16 +87,19 @@ class Vocabulary:
         return range(first, last)
 
 
-def _trie(
-    tokens: list[bytes],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Preorder arrays of the trie of sorted tokens; see ``Vocabulary``."""
+def build_trie(token_bytes: Sequence[bytes | None], without: Container[int]) -> Trie:
+    """The trie of all tokens that have bytes, less some ids."""
+    spelled = sorted(
+        (token, token_id)
+        for token_id, token in enumerate(token_bytes)
+        if token and token_id not in without
+    )
     node_bytes = bytearray()
     starts: list[int] = []  # per node: number of tokens before those that end here
     skips: list[int] = []
     path: list[int] = []  # nodes from the root to the previous token
     previous = b""
-    for index, token in enumerate(tokens):
+    for index, (token, _) in enumerate(spelled):
         if token == previous:
             continue
         common = _common_prefix_len(previous, token)
@@ -106,8 +114,9 @@ def _trie(
         previous = token
     for node in path:
         skips[node] = len(node_bytes)
-    starts.append(len(tokens))
-    return (
+    starts.append(len(spelled))
+    return Trie(
+        np.array([token_id for _, token_id in spelled], np.int32),
         np.frombuffer(bytes(node_bytes), np.uint8),
         np.array(skips, np.int32),
         np.array(starts, np.int32),

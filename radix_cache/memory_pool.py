@@ -91,10 +91,21 @@ class TokenToKVPool:
     ) -> None:
         self.num_slots = num_slots
         shape = (2, num_layers, num_slots, num_kv_heads, head_dim)
-        self._buffer = torch.empty(shape, dtype=dtype, device=device)
-        self._buffer[:, :, 0].zero_()
-        self.k = list(self._buffer[0].unbind(0))
-        self.v = list(self._buffer[1].unbind(0))
+        self._take(torch.empty(shape, dtype=dtype, device=device))
+
+    def release(self) -> None:
+        """Give the memory back; nothing may be read or written until ``restore``."""
+        self._buffer.untyped_storage().resize_(0)
+
+    def restore(self) -> None:
+        """Take the memory again, as new: what was in it is lost."""
+        self._take(torch.empty_like(self._buffer))
+
+    def _take(self, buffer: torch.Tensor) -> None:
+        self._buffer = buffer
+        buffer[:, :, 0].zero_()
+        self.k = list(buffer[0].unbind(0))
+        self.v = list(buffer[1].unbind(0))
 
     @property
     def num_layers(self) -> int:

@@ -167,6 +167,7 @@ class SchedulerStart(msgspec.Struct, frozen=True):
 
     args: ServerArgs
     addresses: SchedulerAddresses
+    weights_path: str | None = None  # safetensors that have replaced the model's own weights
 
 
 def receive_start(stdin: BinaryIO) -> SchedulerStart:

@@ -9,13 +9,15 @@ from types import FrameType
 
 from . import logs
 from .checkpoints.checkpoint import open_checkpoint
-from .command_line import parse_args
+from .command_line import make_parser, parse_args
 from .errors import SGLangError
 from .listener import bind
 from .server.supervisor import SchedulerProcess
 from .server_args import ServerArgs, resolve
 from .text.chat import load_tokenizer
 from .text.tokenizer_manager import TokenizerManager
+
+__all__ = ["launch_server", "main", "make_parser"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

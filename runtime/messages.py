@@ -78,7 +78,77 @@ class ControlRequest(msgspec.Struct, tag="control", kw_only=True):
     most_nodes: int = 0
 
 
-ToScheduler = GenerateRequest | AbortRequest | ControlRequest
+PauseMode = Literal["abort", "retract", "in_place"]
+MemoryTag = Literal["weights", "kv_cache"]
+
+
+class PauseGeneration(msgspec.Struct, tag="pause", kw_only=True):
+    """Plan no step until ``ContinueGeneration``; new requests wait.
+
+    Running ones are aborted; or go back to the queue, their output kept and their KV free to be
+    flushed (``retract``); or stay as they are (``in_place``).
+    """
+
+    id: int = 0
+    mode: PauseMode = "abort"
+
+
+class ContinueGeneration(msgspec.Struct, tag="continue", kw_only=True):
+    id: int = 0
+
+
+class UpdateWeights(msgspec.Struct, tag="update_weights", kw_only=True):
+    """Replace the weights by those of a folder of safetensors, of a model of the same shape.
+
+    They are loaded and checked while requests go on. Then the running ones finish, or are
+    aborted, or if the scheduler is paused stay as they are; then the weights change.
+    """
+
+    id: int = 0
+    model_path: str
+    abort_all_requests: bool = False
+    flush_cache: bool = True
+
+
+class ReleaseMemory(msgspec.Struct, tag="release_memory", kw_only=True):
+    """Give memory back until ``ResumeMemory``. No request may be there; new ones wait."""
+
+    id: int = 0
+    tags: list[MemoryTag]
+
+
+class ResumeMemory(msgspec.Struct, tag="resume_memory", kw_only=True):
+    """Take it again; weights are read from where they were."""
+
+    id: int = 0
+    tags: list[MemoryTag]
+
+
+class StartProfile(msgspec.Struct, tag="start_profile", kw_only=True):
+    """Record what the model does with torch's profiler, ``num_steps`` steps or until stopped."""
+
+    id: int = 0
+    output_dir: str
+    prefix: str = ""
+    num_steps: int | None = None
+    with_stack: bool = False
+    record_shapes: bool = False
+
+
+class StopProfile(msgspec.Struct, tag="stop_profile", kw_only=True):
+    id: int = 0
+
+
+AdminRequest = (
+    PauseGeneration
+    | ContinueGeneration
+    | UpdateWeights
+    | ReleaseMemory
+    | ResumeMemory
+    | StartProfile
+    | StopProfile
+)
+ToScheduler = GenerateRequest | AbortRequest | ControlRequest | AdminRequest
 
 # --------------------------------------------------------------------------- from the scheduler
 
@@ -110,6 +180,20 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
     top: list[list[tuple[float, int]]] = []
     chosen: list[list[tuple[float, int]]] = []
 
+    def cut(self, length: int) -> None:
+        """Keep the first ``length`` tokens."""
+        for column in (self.token_ids, self.values, self.top, self.chosen):
+            del column[length:]
+
+    def take(self, length: int) -> Logprobs:
+        """Take the first ``length`` tokens away, and return them."""
+        taken = Logprobs(
+            self.token_ids[:length], self.values[:length], self.top[:length], self.chosen[:length]
+        )
+        for column in (self.token_ids, self.values, self.top, self.chosen):
+            del column[:length]
+        return taken
+
 
 class RequestTimes(msgspec.Struct, frozen=True):
     """Seconds a request spent in the scheduler before its first step."""
@@ -122,8 +206,9 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What one request gained since its last message.
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
-    (retokenised by jump-forward); the text already streamed stays a prefix of the text.
-    Counters are totals so far. ``pooled`` is the vector of a pooling request, float32.
+    (retokenised by jump-forward); the text already streamed stays a prefix of the text, and of a
+    request with logprobs nothing is withdrawn. Counters are totals so far. ``pooled`` is the vector
+    of a pooling request, float32.
     """
 
     rid: str

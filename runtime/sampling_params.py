@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from .errors import RequestError
 
 ConstraintKind = Literal["regex", "json_schema", "ebnf", "structural_tag", "choices", "tool_calls"]
-JsonWhitespace = Literal["spaced", "compact"]
+JsonWhitespace = Literal["spaced", "compact", "flexible"]
 
 MAX_STOP_STRINGS = 32
 MAX_STOP_REGEX_LEN = 256

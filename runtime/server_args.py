@@ -107,13 +107,18 @@ class ServerArgs:
     )
     skip_server_warmup: bool = _arg("do not send a first request at start", False)
     watchdog_timeout: float = _arg("seconds without a step before the scheduler is replaced", 300.0)
+    files_dir: str | None = _arg(
+        "folder of /v1/files and /v1/batches; a restarted server goes on with its batches. By "
+        "default one in the cache folder for each port",
+        None,
+    )
     # --- memory
     mem_fraction_static: float | None = _arg(
         "part of the free memory for weights and KV cache", None
     )
     max_total_tokens: int | None = _arg("KV slots; computed from memory when not given", None)
-    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg(
-        "dtype of the KV cache", "auto"
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = _arg(
+        "dtype of the KV cache; int8 (on a CPU) has a scale for each head of a token", "auto"
     )
     page_size: int = _arg("tokens to a page of the KV cache", 1)
     kv_tier_size: float | None = _arg(
@@ -234,6 +239,8 @@ def _check_device(args: ServerArgs) -> None:
             raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
         if args.quantization:
             raise ServerArgsError(f"--quantization {args.quantization} needs --device cpu")
+        if args.kv_cache_dtype == "int8":
+            raise ServerArgsError("--kv-cache-dtype int8 needs --device cpu")
         return
     if args.kv_tier_size is not None and args.cache_dir is None:
         raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")

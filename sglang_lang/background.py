@@ -38,7 +38,15 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
 async def watch(future: Future[T]) -> T:
     """A future's result; who is cancelled while he waits takes it from nobody else."""
-    return await asyncio.shield(asyncio.wrap_future(future))
+    watched = asyncio.wrap_future(future)
+    watched.add_done_callback(_heard)
+    return await asyncio.shield(watched)
+
+
+def _heard(watched: asyncio.Future[Any]) -> None:
+    """asyncio logs an exception that nobody has asked for; who waited may have been cancelled."""
+    if not watched.cancelled():
+        watched.exception()
 
 
 async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

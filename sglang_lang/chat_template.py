@@ -11,27 +11,35 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """Prefix and suffix of each role's turn, and strings that end the assistant's."""
+    """Prefix and suffix of each role's turn, and strings that end the assistant's.
+
+    ``after_system`` is the user's prefix right behind the system's turn, where it is another one.
+    """
 
     name: str
     turns: Mapping[str, tuple[str, str]]
     stops: tuple[str, ...] = ()
     begin: str = ""
+    after_system: str | None = None
 
     def render(self, messages: Sequence[Mapping[str, Any]], open_role: str | None = None) -> str:
         """The conversation's text, ending inside a new turn of ``open_role`` if that is given."""
-        text = self.begin
+        text, before = self.begin, ""
         for message in messages:
-            prefix, suffix = self._turn(message["role"])
+            prefix, suffix = self._turn(message["role"], before)
             text += f"{prefix}{message['content']}{suffix}"
+            before = message["role"]
         if open_role is not None:
-            text += self._turn(open_role)[0]
+            text += self._turn(open_role, before)[0]
         return text
 
-    def _turn(self, role: str) -> tuple[str, str]:
+    def _turn(self, role: str, before: str) -> tuple[str, str]:
         if role not in self.turns:
             raise ValueError(f"the chat template {self.name!r} has no role {role!r}")
-        return self.turns[role]
+        prefix, suffix = self.turns[role]
+        if self.after_system is not None and (before, role) == ("system", "user"):
+            prefix = self.after_system
+        return prefix, suffix
 
 
 def _chatml(name: str) -> ChatTemplate:
@@ -40,6 +48,11 @@ def _chatml(name: str) -> ChatTemplate:
     }
     return ChatTemplate(name, turns, ("<|im_end|>",))
 
+
+_CHATML_NAMES = (
+    *("chatml", "chatml-llava", "qwen", "qwen2-vl", "yi-1.5", "dbrx-instruct", "minicpmv"),
+    *("minicpmo", "internvl-2-5", "interns1"),
+)
 
 _LLAMA3_TURNS = {
     role: (f"<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>")
@@ -62,10 +75,11 @@ TEMPLATES = {
                 "assistant": ("ASSISTANT:", "\n"),
             },
         ),
-        _chatml("chatml"),
-        _chatml("qwen"),
-        _chatml("qwen2-vl"),
-        ChatTemplate("llama-3-instruct", _LLAMA3_TURNS, ("<|eot_id|>",), "<|begin_of_text|>"),
+        *map(_chatml, _CHATML_NAMES),
+        *(
+            ChatTemplate(name, _LLAMA3_TURNS, ("<|eot_id|>",), "<|begin_of_text|>")
+            for name in ("llama-3-instruct", "llama-3-instruct-llava")
+        ),
         ChatTemplate("llama-4", _LLAMA4_TURNS, ("<|eot|>",), "<|begin_of_text|>"),
         ChatTemplate(
             "deepseek-v3",
@@ -96,6 +110,39 @@ TEMPLATES = {
             ("<end_of_turn>",),
         ),
         ChatTemplate(
+            "llama-2-chat",
+            {
+                "system": ("[INST] <<SYS>>\n", "\n<</SYS>>\n\n"),
+                "user": ("[INST] ", " [/INST]"),
+                "assistant": ("", " </s><s>"),
+            },
+            ("</s>",),
+            after_system="",
+        ),
+        ChatTemplate(
+            "c4ai-command-r",
+            {
+                role: (
+                    f"<|START_OF_TURN_TOKEN|><|{token}_TOKEN|>",
+                    "<|END_OF_TURN_TOKEN|>",
+                )
+                for role, token in (
+                    ("system", "SYSTEM"),
+                    ("user", "USER"),
+                    ("assistant", "CHATBOT"),
+                )
+            },
+            ("<|END_OF_TURN_TOKEN|>",),
+        ),
+        ChatTemplate(
+            "granite-3-instruct",
+            {
+                role: (f"<|start_of_role|>{role}<|end_of_role|>", "<|end_of_text|>\n")
+                for role in ("system", "user", "assistant")
+            },
+            ("<|end_of_text|>",),
+        ),
+        ChatTemplate(
             "mistral",
             {
                 "system": ("[SYSTEM_PROMPT] ", " [/SYSTEM_PROMPT]"),
@@ -119,6 +166,9 @@ _BY_MODEL_NAME = (
     (r"llama-?4.*instruct", "llama-4"),
     (r"deepseek.*(v3|r1)", "deepseek-v3"),
     (r"qwen|smollm|chatml|yi-.*chat", "chatml"),
+    (r"llama-?2.*chat", "llama-2-chat"),
+    (r"command-r", "c4ai-command-r"),
+    (r"granite-?3.*instruct", "granite-3-instruct"),
     (r"gemma.*-it", "gemma-it"),
     (r"mistral|mixtral", "mistral"),
     (r"vicuna", "vicuna_v1.1"),

@@ -12,6 +12,10 @@ class ProgramError(RuntimeError):
     """A program failed; the message ends with the line of the program that asked for it."""
 
 
+class CommandError(RuntimeError):
+    """A command cannot do what its flags ask; the message names the flag or the file."""
+
+
 class UnknownVariableError(ProgramError, KeyError):
     """No gen, select or assignment of the program has this name."""
 

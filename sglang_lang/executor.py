@@ -263,6 +263,7 @@ class StreamExecutor:
         options = self.options_of(expression)
         prompt = await self.transcript.prompt()
         call = Call("generated", expression.name, len(prompt.text), prompt.is_chat)
+        marks = marks and marks.behind(prompt.text)
         if self.stream and (options.n or 1) == 1:
             completions = [await self._follow(prompt, options, call, marks)]
         else:
@@ -288,7 +289,9 @@ class StreamExecutor:
         metas = [completion.meta_info for completion in completions]
         self._keep(name, _one_or_all(values), _one_or_all(metas))
         if marks is not None and name is not None:
-            self._keep(thoughts_of(name), _one_or_all([thoughts for thoughts, _ in parted]))
+            told = [meta.get("reasoning_content", "") for meta in metas]  # apart, by a hosted API
+            thoughts = [one or other for (one, _), other in zip(parted, told, strict=True)]
+            self._keep(thoughts_of(name), _one_or_all(thoughts))
 
     def _keep(self, name: str | None, value: Any, meta_info: Any = None) -> None:
         if name is not None:

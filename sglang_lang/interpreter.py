@@ -169,6 +169,10 @@ class ProgramState:
     def end(self) -> None:
         self.stream_executor.end()
 
+    def cancel(self) -> None:
+        """Stop at once, a stream say that nobody reads any more; its requests are aborted."""
+        self.stream_executor.cancel()
+
     @property
     def usage(self) -> Usage:
         """Calls and tokens of this run so far, with those of its forks."""

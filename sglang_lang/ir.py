@@ -158,11 +158,11 @@ class SglSeparateReasoning(SglExpr):
 
 
 def as_expression(value: object) -> SglExpr:
-    """What ``+=`` takes: text or an expression."""
+    """What ``+=`` takes: text or an expression, or a number, such as a variable with a dtype."""
     if isinstance(value, SglExpr):
         return value
-    if isinstance(value, str):
-        return SglConstantText(value)
+    if isinstance(value, str | int | float):
+        return SglConstantText(str(value))
     raise TypeError(
         f"a program can add text and expressions, not {type(value).__name__}: {value!r}"
     )

@@ -19,6 +19,10 @@ class Marks(NamedTuple):
     end: str
     is_open: bool | None
 
+    def behind(self, prompt: str) -> Marks:
+        """For a text behind this prompt, in which the template may have begun the thoughts."""
+        return self._replace(is_open=True) if prompt.rstrip().endswith(self.begin) else self
+
 
 _MARKS = {
     **dict.fromkeys(("deepseek-r1", "qwen3-thinking", "step3", "nano_v3"), Marks(*THINK, True)),

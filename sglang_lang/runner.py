@@ -162,15 +162,22 @@ def _in_order(
     progress_bar: bool,
     on_error: str,
 ) -> Iterator[ProgramState]:
-    """The states in the batch's order; so many run ahead of who takes them."""
+    """The states in the batch's order; so many run ahead of who takes them.
+
+    An error, or the end of whoever takes them, ends the other runs too.
+    """
+    running: set[StreamExecutor] = set()
 
     def one(item: dict[str, Any]) -> ProgramState:
         state = new_state(program, options, backend, stream=False)
+        running.add(state.stream_executor)
         try:
             _run_body(program, (), item, state)
         except Exception:
             if on_error == "raise":
                 raise
+        finally:
+            running.discard(state.stream_executor)
         return state
 
     progress = BatchProgress(len(items)) if progress_bar else nullcontext()
@@ -193,6 +200,8 @@ def _in_order(
         except BaseException:
             for future in futures:
                 future.cancel()
+            for executor in list(running):
+                executor.cancel()
             raise
 
 

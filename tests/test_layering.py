@@ -75,10 +75,12 @@ PACKAGES = {
         "jinja2",
         "pydantic",
         "rich",
+        "matplotlib",
+        "shtab",
     },
 }
 
-HEAVY = ("torch", "transformers", "zmq", "msgspec", "numpy", "fastapi")
+HEAVY = ("torch", "transformers", "zmq", "msgspec", "numpy", "starlette")
 
 
 def within(name: str, prefix: str) -> bool:

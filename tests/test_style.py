@@ -40,7 +40,10 @@ BANNED_ATTRIBUTES = {
 ENVIRONMENT = {"CRUSOE_API_KEY", "SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"}
 PRINTING_ALLOWED = {  # what people see in a terminal
     "runtime/launch_server.py",
-    "sglang_lang/cli.py",
+    "sglang_lang/cli/__init__.py",
+    "sglang_lang/cli/bench.py",
+    "sglang_lang/cli/completion.py",
+    "sglang_lang/cli/run_batch.py",
     "sglang_lang/launch_server.py",
     "sglang_lang/progress.py",
     "sglang_lang/show.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
 
 from .formula import Formula, all_of, negation
@@ -18,7 +17,7 @@ def opening_state(shape: ArrayShape) -> ArrayState:
 
 def may_close(state: ArrayState) -> bool:
     """Whether the array may end here."""
-    return state.index >= state.shape.min_items and all(
+    return state.length >= state.shape.min_items and all(
         count >= some.minimum for count, some in zip(state.counts, state.shape.some, strict=True)
     )
 
@@ -30,18 +29,18 @@ def next_items(state: ArrayState) -> Iterator[tuple[Formula, ArrayState]]:
     no harm; with one, an item that is not counted must not satisfy the formula.
     """
     shape = state.shape
-    if shape.max_items is not None and state.index >= shape.max_items:
+    if shape.max_items is not None and state.length >= shape.max_items:
         return
-    formula = formula_of_item(shape.groups, state.index)
-    index = min(state.index + 1, _horizon(shape))
+    formula = formula_of_item(shape.groups, state.length)
+    index = min(state.length + 1, _horizon(shape))
     options = [
-        list(_guesses(some, count, state.index))
+        list(_guesses(some, count, state.length))
         for some, count in zip(shape.some, state.counts, strict=True)
     ]
     for guess in product(*options):
         parts = [part for parts, _ in guess for part in parts]
         counts = tuple(count for _, count in guess)
-        yield all_of([formula, *parts]), replace(state, index=index, counts=counts)
+        yield all_of([formula, *parts]), state._replace(length=index, counts=counts)
 
 
 def item_formulas(shape: ArrayShape) -> Iterator[Formula]:
@@ -55,7 +54,7 @@ def item_formulas(shape: ArrayShape) -> Iterator[Formula]:
 def needed_formulas(state: ArrayState) -> Iterator[Formula]:
     """The formulas of the items that must still come, each once."""
     longest = max((len(group.prefix) for group in state.shape.groups), default=0)
-    for index in range(min(state.index, longest), min(state.shape.min_items, longest + 1)):
+    for index in range(min(state.length, longest), min(state.shape.min_items, longest + 1)):
         yield formula_of_item(state.shape.groups, index)
 
 

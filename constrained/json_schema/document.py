@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from ..errors import GrammarError, UnsupportedGrammarError
+from .keyword_sets import BEYOND_TYPE
 
 SCHEMA_KEYWORDS = frozenset(
     "additionalProperties additionalItems contains contentSchema else if items not propertyNames "
@@ -20,7 +21,9 @@ SCHEMA_LIST_KEYWORDS = frozenset("allOf anyOf items oneOf prefixItems".split())
 SCHEMA_MAP_KEYWORDS = frozenset(
     "$defs definitions dependencies dependentSchemas patternProperties properties".split()
 )
-UNSUPPORTED_KEYWORDS = frozenset(("$recursiveRef",))
+NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
+BESIDE_REFERENCE = (BEYOND_TYPE | {"type"}) - {"$ref"}
+MAX_REFERENCES = 16  # that lead on to each other
 ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
 
 
@@ -60,12 +63,28 @@ class Document:
         self._subschemas: dict[str, Subschema] = {}
         self._resources: dict[str, str] = {ROOT_URI: ""}  # URI -> pointer
         self._anchors: dict[str, str] = {}  # URI with fragment -> pointer
+        self._referenced: dict[tuple[str, str], Subschema | None] = {}
         self._dynamic_anchors: Counter[str] = Counter()
         self.root = self._register_tree(root, "", ROOT_URI)
 
-    def child(self, schema: Subschema, *path: str | int) -> Subschema:
-        """The subschema below ``schema`` along keywords, names and indices."""
-        return self._subschemas[schema.pointer + "".join(f"/{_escape(step)}" for step in path)]
+    def child(self, schema: Subschema, keyword: str, step: str | int | None = None) -> Subschema:
+        """The subschema in a keyword of ``schema``, or at one name or index in it.
+
+        Where that says nothing but ``$ref``, it is what the reference points to.
+        """
+        path = f"/{keyword}" if step is None else f"/{keyword}/{_escape(step)}"
+        found = self._subschemas[schema.pointer + path]
+        for _ in range(MAX_REFERENCES):
+            value = found.value
+            if isinstance(value, bool) or "$ref" not in value:
+                break
+            if not value.keys().isdisjoint(BESIDE_REFERENCE) or not isinstance(value["$ref"], str):
+                break
+            target = self._resolve(found.base_uri, value["$ref"])
+            if target is None:  # an error, and told as one when its values are asked for
+                break
+            found = target
+        return found
 
     def reference(self, schema: Subschema, keyword: str) -> Subschema:
         """What the ``$ref`` or ``$dynamicRef`` of ``schema`` points to."""
@@ -85,7 +104,17 @@ class Document:
         return target
 
     def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
-        uri, fragment = urldefrag(_join(base_uri, reference))
+        place = (base_uri, reference)
+        target = self._referenced.get(place)
+        if target is None:
+            target = self._referenced[place] = self._looked_up(base_uri, reference)
+        return target
+
+    def _looked_up(self, base_uri: str, reference: str) -> Subschema | None:
+        if reference.startswith("#"):
+            uri, fragment = base_uri, reference[1:]
+        else:
+            uri, fragment = urldefrag(_join(base_uri, reference))
         if fragment and not fragment.startswith("/"):
             pointer = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:
@@ -119,10 +148,11 @@ class Document:
         if not isinstance(value, dict | bool):
             raise GrammarError("a schema must be an object or a boolean", pointer=pointer)
         if isinstance(value, dict):
-            base_uri = self._register_names(value, pointer, base_uri)
-            for keyword in UNSUPPORTED_KEYWORDS & value.keys():
+            if not value.keys().isdisjoint(NAMING_KEYWORDS):
+                base_uri = self._register_names(value, pointer, base_uri)
+            if "$recursiveRef" in value:
                 raise UnsupportedGrammarError(
-                    f"{keyword} is not supported", keyword=keyword, pointer=pointer
+                    "$recursiveRef is not supported", keyword="$recursiveRef", pointer=pointer
                 )
         schema = self._subschemas[pointer] = Subschema(value, pointer, base_uri)
         return schema
@@ -196,7 +226,8 @@ def _join(base_uri: str, reference: str) -> str:
 
 
 def _escape(step: str | int) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
+    text = str(step)
+    return text.replace("~", "~0").replace("/", "~1") if "/" in text or "~" in text else text
 
 
 def _wrong(keyword: str, message: str, pointer: str) -> GrammarError:

@@ -97,6 +97,9 @@ _ASCII_PART = {
 }
 
 
+USUAL_FORMATS = ("date-time", "date", "time", "email", "uri", "uuid", "ipv4", "hostname")
+
+
 def format_pattern(name: str) -> str | None:
     """The anchored pattern of a known format, None for one that stays an annotation."""
     pattern = _PATTERNS.get(_ASCII_PART.get(name, name))

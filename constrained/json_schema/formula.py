@@ -1,6 +1,7 @@
 """Boolean formulas over the schemas of a document: what a value at one position must satisfy.
 
 A formula names schemas and does not look into them, so recursion through ``$ref`` costs nothing.
+A schema by itself is a formula: the value satisfies it. ``TRUE`` and ``FALSE`` are one object each.
 """
 
 from __future__ import annotations
@@ -9,13 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .document import Subschema
-
-
-@dataclass(slots=True, frozen=True)
-class At:
-    """The value satisfies the schema at one place of the document."""
-
-    schema: Subschema
+from .keyword_sets import BEYOND_TYPE, TYPES
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,41 +32,59 @@ class Not:
     part: Formula
 
 
-Formula = At | AllOf | AnyOf | Not
+Formula = Subschema | AllOf | AnyOf | Not
 TRUE = AllOf(())
 FALSE = AnyOf(())
+OF_TYPE = {name: Subschema({"type": name}, "", "") for name in TYPES}
 
 
 def at(schema: Subschema) -> Formula:
-    """The formula of a schema; ``true`` and ``{}`` become ``TRUE``, ``false`` ``FALSE``."""
-    if schema.value is False:
-        return FALSE
-    return TRUE if schema.value is True or schema.value == {} else At(schema)
+    """The formula of a schema; those that say nothing, or a type only, become one each."""
+    value = schema.value
+    if isinstance(value, bool):
+        return TRUE if value else FALSE
+    if value.keys().isdisjoint(BEYOND_TYPE):
+        if "type" not in value:
+            return TRUE
+        name = value["type"]
+        if isinstance(name, str):
+            return OF_TYPE.get(name, schema)
+    return schema
 
 
 def all_of(parts: Iterable[Formula]) -> Formula:
     """Conjunction, flattened, without repetitions, in the order given."""
     kept: dict[Formula, None] = {}
     for part in parts:
-        if part == FALSE:
+        if part is FALSE:
             return FALSE
-        kept.update(dict.fromkeys(part.parts if isinstance(part, AllOf) else (part,)))
-    return next(iter(kept)) if len(kept) == 1 else AllOf(tuple(kept))
+        if isinstance(part, AllOf):
+            kept.update(dict.fromkeys(part.parts))
+        else:
+            kept[part] = None
+    if len(kept) == 1:
+        return next(iter(kept))
+    return AllOf(tuple(kept)) if kept else TRUE
 
 
 def any_of(parts: Iterable[Formula]) -> Formula:
     """Disjunction, flattened, without repetitions, in the order given."""
     kept: dict[Formula, None] = {}
     for part in parts:
-        if part == TRUE:
+        if part is TRUE:
             return TRUE
-        kept.update(dict.fromkeys(part.parts if isinstance(part, AnyOf) else (part,)))
-    return next(iter(kept)) if len(kept) == 1 else AnyOf(tuple(kept))
+        if isinstance(part, AnyOf):
+            kept.update(dict.fromkeys(part.parts))
+        else:
+            kept[part] = None
+    if len(kept) == 1:
+        return next(iter(kept))
+    return AnyOf(tuple(kept)) if kept else FALSE
 
 
 def negation(part: Formula) -> Formula:
     if isinstance(part, Not):
         return part.part
-    if part == TRUE:
+    if part is TRUE:
         return FALSE
-    return TRUE if part == FALSE else Not(part)
+    return TRUE if part is FALSE else Not(part)

@@ -14,7 +14,14 @@ from ..json_options import JsonOptions
 from ..regex_tree import Node, alternate, intersect
 from .document import Document, Subschema
 from .formats import format_pattern
-from .formula import FALSE, TRUE, At, at
+from .formula import FALSE, TRUE, at
+from .keyword_sets import (
+    ARRAY_KEYWORDS,
+    NUMBER_KEYWORDS,
+    OBJECT_KEYWORDS,
+    STRING_KEYWORDS,
+    TYPES,
+)
 from .number_language import (
     INTEGER,
     MAX_DIGITS,
@@ -47,7 +54,7 @@ from .string_language import (
 )
 
 MAX_LENGTH = 1_000_000
-TYPES = frozenset(("null", "boolean", "integer", "number", "string", "array", "object"))
+ONE_TYPE = {name: frozenset((name,)) for name in TYPES}
 PLAIN_TYPES = {"null": NULL, "boolean": BOOLEAN}
 EVERY_SCALAR = [NULL, BOOLEAN, NUMBER, STRING]
 
@@ -71,24 +78,46 @@ class KeywordReader:
             GrammarError: a keyword has a value it cannot have.
             UnsupportedGrammarError: a keyword that cannot be enforced.
         """
-        types = self._types(schema)
-        scalars = [language for name, language in PLAIN_TYPES.items() if name in types]
-        if not types.isdisjoint(("number", "integer")):
-            numbers = NUMBER if "number" in types else INTEGER
-            scalars.append(intersect(numbers, *self._numbers(schema)))
-        if "string" in types:
-            scalars.append(intersect(STRING, *self._strings(schema)))
+        assert isinstance(schema.value, dict)
+        types, present = self._types(schema), schema.value.keys()
+        arrays, objects = ANY.arrays, ANY.objects
+        if not present.isdisjoint(ARRAY_KEYWORDS):
+            arrays = (self._array(schema),)
+        if not present.isdisjoint(OBJECT_KEYWORDS):
+            objects = (self._object(schema),)
         result = Values(
-            SCALAR if scalars == EVERY_SCALAR else alternate(*scalars),
-            (self._array(schema),) if "array" in types else (),
-            (self._object(schema),) if "object" in types else (),
+            self._scalars(schema, types),
+            arrays if "array" in types else (),
+            objects if "object" in types else (),
         )
-        return result & self._constants(schema)
+        if "const" in present or "enum" in present:
+            return result & self._constants(schema)
+        return result
+
+    def _scalars(self, schema: Subschema, types: frozenset[str]) -> Node:
+        assert isinstance(schema.value, dict)
+        present = schema.value.keys()
+        scalars = [language for name, language in PLAIN_TYPES.items() if name in types]
+        if "number" in types or "integer" in types:
+            numbers = NUMBER if "number" in types else INTEGER
+            if not present.isdisjoint(NUMBER_KEYWORDS):
+                numbers = intersect(numbers, *self._numbers(schema))
+            scalars.append(numbers)
+        if "string" in types:
+            strings = STRING
+            if not present.isdisjoint(STRING_KEYWORDS):
+                strings = intersect(*(self._strings(schema) or (STRING,)))
+            scalars.append(strings)
+        if len(scalars) == 1:
+            return scalars[0]
+        return SCALAR if scalars == EVERY_SCALAR else alternate(*scalars)
 
     def _types(self, schema: Subschema) -> frozenset[str]:
         names = schema.keyword("type")
         if names is None:
             return TYPES
+        if isinstance(names, str) and names in ONE_TYPE:
+            return ONE_TYPE[names]
         found = names if isinstance(names, list) else [names]
         for name in found:
             if name not in TYPES:
@@ -243,8 +272,8 @@ def _constant(value: Any, schema: Subschema) -> Values:
     return Values(objects=(ObjectShape((rules,), tuple(value)),))
 
 
-def _equals(value: Any, schema: Subschema) -> At:
-    return At(Subschema({"const": value}, schema.pointer, schema.base_uri))
+def _equals(value: Any, schema: Subschema) -> Subschema:
+    return Subschema({"const": value}, schema.pointer, schema.base_uri)
 
 
 def _dependent(schema: Subschema) -> tuple[tuple[str, tuple[str, ...]], ...]:

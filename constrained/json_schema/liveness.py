@@ -6,9 +6,8 @@ Both are least fixed points: a schema that needs itself inside itself has no fin
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 
-from ..derivatives import is_empty
+from ..languages import is_empty
 from .array_states import may_close, needed_formulas, next_items, opening_state
 from .formula import FALSE, TRUE, Formula
 from .normaliser import Normaliser
@@ -41,8 +40,8 @@ class Liveness:
 
     def satisfiable(self, formula: Formula) -> bool:
         """Whether some finite JSON value satisfies the formula."""
-        if formula in (TRUE, FALSE):
-            return formula == TRUE
+        if formula is TRUE or formula is FALSE:
+            return formula is TRUE
         return self._least(formula, lambda: self._has_value(formula))
 
     def opens_array(self, shape: ArrayShape) -> bool:
@@ -67,13 +66,13 @@ class Liveness:
             state,
             lambda: any(
                 self.satisfiable(formula) and self.completes_array(after)
-                for formula, after in next_items(replace(state, seen=frozenset()))
+                for formula, after in next_items(state._replace(seen=frozenset()))
             ),
         )
 
     def completes_object(self, state: ObjectState) -> bool:
         """Whether the object can be brought to its end from here."""
-        plan = self.plan(state.shape)
+        plan = state.plan
         if plan.may_close(state):
             return True
         if plan.needed_suffice(state):  # the usual case, without a question per property

@@ -7,21 +7,23 @@ refused before the first token. Automata of lexemes are still built lazily.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ..derivatives import count_words, is_empty
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
-from ..network import END, Capture, Edge, State, Target
-from ..regex_tree import Node, alternate, complement, concat, intersect, literal
+from ..languages import count_words, is_empty
+from ..network import END, Edge, State, Target
+from ..regex_tree import EPSILON, Node, alternate, complement, concat, intersect, literal
 from .array_states import item_formulas, may_close, next_items, opening_state
 from .document import Document
 from .formula import Formula, all_of, at, negation
 from .liveness import Liveness
 from .normaliser import Normaliser
 from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
+from .object_states import ObjectPlan
+from .property_sequence import PropertySequence
+from .punctuation import Punctuation
 from .shapes import BOOLEAN, NULL, ArrayShape, ObjectShape
 from .states import ArrayState, JsonState, ObjectState, UniqueItemState, ValueState
 from .string_language import STRING
@@ -47,8 +49,10 @@ class JsonNetwork:
     def __init__(self, schema: dict[str, Any] | bool, options: JsonOptions) -> None:
         document = Document(schema)
         self._options = options
+        self._punctuation = Punctuation(options)
         self._normaliser = Normaliser(document, options)
         self._liveness = Liveness(self._normaliser, options.any_order)
+        self._sequences: dict[ObjectPlan, PropertySequence] = {}
         root = at(document.root)
         self.start = ValueState(root)
         self._check(root)
@@ -65,12 +69,21 @@ class JsonNetwork:
         if isinstance(state, UniqueItemState):
             return (self._unique_item_edge(state),)
         assert isinstance(state, ObjectState)
+        if state.plan.in_sequence:
+            return tuple(self._sequence(state.plan).edges(state))
         return tuple(self._object_edges(state))
 
     def with_captured(self, state: State, text: str) -> JsonState:
         """The state that also knows this key or item."""
         assert isinstance(state, ArrayState | ObjectState)
-        return replace(state, seen=state.seen | {text})
+        return state._replace(seen=state.seen | {text})
+
+    def _sequence(self, plan: ObjectPlan) -> PropertySequence:
+        found = self._sequences.get(plan)
+        if found is None:
+            found = PropertySequence(plan, self._liveness, self._punctuation)
+            self._sequences[plan] = found
+        return found
 
     def _value_edges(self, formula: Formula) -> Iterator[Edge]:
         values = self._normaliser.values(formula)
@@ -81,7 +94,7 @@ class JsonNetwork:
             yield Edge(scalars, END)
         arrays = [target for shape in values.arrays for target in self._array_targets(shape)]
         if arrays:
-            yield Edge(literal("["), tuple(arrays))
+            yield Edge(self._punctuation.open_array, tuple(arrays))
         objects = [
             Target(state)
             for shape in values.objects
@@ -89,12 +102,12 @@ class JsonNetwork:
             and self._liveness.completes_object(state)
         ]
         if objects:
-            yield Edge(literal("{"), tuple(objects))
+            yield Edge(self._punctuation.open_object, tuple(objects))
 
     def _array_targets(self, shape: ArrayShape) -> Iterator[Target]:
         state = opening_state(shape)
         if may_close(state):
-            yield Target(replace(state, closes_only=True))
+            yield Target(state._replace(closes_only=True))
         yield from self._item_targets(state)
 
     def _item_targets(self, state: ArrayState) -> Iterator[Target]:
@@ -110,15 +123,15 @@ class JsonNetwork:
 
     def _array_edges(self, state: ArrayState) -> Iterator[Edge]:
         if state.closes_only or may_close(state):
-            yield Edge(literal("]"), END)
+            yield Edge(self._punctuation.close_array, END)
         if not state.closes_only:
             targets = tuple(self._item_targets(state))
             if targets:
-                yield Edge(literal(self._options.item_separator), targets)
+                yield Edge(self._punctuation.comma, targets)
 
     def _unique_item_edge(self, state: UniqueItemState) -> Edge:
         items = self._unique_items(state.formula, state.after.seen)
-        return Edge(items, (Target(state.after),), Capture(0, 0))
+        return Edge(items, (Target(state.after),), "all")
 
     def _unique_items(self, formula: Formula, seen: frozenset[str]) -> Node:
         """Scalars in one spelling each, without the texts in ``seen``."""
@@ -127,9 +140,9 @@ class JsonNetwork:
         return intersect(scalars, ONE_SPELLING, fresh)
 
     def _object_edges(self, state: ObjectState) -> Iterator[Edge]:
-        plan = self._liveness.plan(state.shape)
+        plan = state.plan
         if plan.may_close(state):
-            yield Edge(literal("}"), END)
+            yield Edge(self._punctuation.close_object, END)
         targets: dict[Node, list[Target]] = {}
         for choice, formula, after in plan.next_keys(state):
             keys = choice.keys
@@ -137,12 +150,11 @@ class JsonNetwork:
                 keys = intersect(keys, complement(alternate(*(literal(k) for k in state.seen))))
             if self._liveness.satisfiable(formula) and self._liveness.completes_object(after):
                 targets.setdefault(keys, []).append(Target(after, ValueState(formula)))
-        before = self._options.item_separator if state.count else ""
-        capture = Capture(len(before.encode()), len(self._options.key_separator.encode()))
+        before = self._punctuation.comma if state.size else EPSILON
         for keys, following in targets.items():
-            lexeme = concat(literal(before), keys, literal(self._options.key_separator))
+            lexeme = concat(before, keys, self._punctuation.colon)
             tracked = plan.tracks_keys and keys not in plan.declared_keys
-            yield Edge(lexeme, tuple(following), capture if tracked else None)
+            yield Edge(lexeme, tuple(following), "quoted" if tracked else None)
 
     def _check(self, root: Formula) -> None:
         """Normalises every formula that can come up.

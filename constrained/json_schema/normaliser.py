@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
-from ..derivatives import is_empty, matches
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
+from ..languages import is_empty, matches
 from ..regex_tree import intersect
 from .document import Document, Subschema
-from .formula import FALSE, TRUE, AllOf, AnyOf, At, Formula, any_of, at
+from .formula import FALSE, TRUE, AllOf, AnyOf, Formula, any_of, at
+from .keyword_sets import COMBINING_KEYWORDS
 from .keywords import KeywordReader
 from .shapes import (
     ANY,
@@ -53,8 +54,8 @@ class Normaliser:
     def __init__(self, document: Document, options: JsonOptions) -> None:
         self._document = document
         self._reader = KeywordReader(document, options)
-        self._known: dict[tuple[Formula, bool], Values] = {}
-        self._in_progress: set[tuple[Formula, bool]] = set()
+        self._known: dict[Formula, Values | None] = {}  # None while it is being computed
+        self._tracked: dict[Formula, Values | None] = {}
         self._deadline = time.thread_time() + COMPILE_SECONDS
 
     def values(self, formula: Formula, tracking: bool = False) -> Values:
@@ -64,19 +65,20 @@ class Normaliser:
             GrammarError: a schema in it is wrong or refers to itself without end.
             UnsupportedGrammarError: a schema in it cannot be enforced.
         """
-        key = (formula, tracking)
-        known = self._known.get(key)
+        all_known = self._tracked if tracking else self._known
+        known = all_known.get(formula)
         if known is not None:
             return known
-        if key in self._in_progress:
+        if formula in all_known:
             raise ReferenceLoopError("$ref leads back to itself", keyword="$ref")
-        if time.thread_time() > self._deadline:
+        if len(all_known) % 16 == 0 and time.thread_time() > self._deadline:
             raise GrammarError(f"the schema takes more than {COMPILE_SECONDS} s to compile")
-        self._in_progress.add(key)
+        all_known[formula] = None  # in progress
         try:
-            result = self._known[key] = self._compute(formula, tracking)
-        finally:
-            self._in_progress.discard(key)
+            result = all_known[formula] = self._compute(formula, tracking)
+        except BaseException:
+            del all_known[formula]
+            raise
         return result
 
     def lift_deadline(self) -> None:
@@ -92,25 +94,38 @@ class Normaliser:
         )
 
     def _compute(self, formula: Formula, tracking: bool) -> Values:
-        if isinstance(formula, At):
-            return self._schema(formula.schema, tracking)
+        if isinstance(formula, Subschema):
+            return self._schema(formula, tracking)
         if isinstance(formula, AllOf):
-            result = ANY
-            for part in formula.parts:
-                result = self._both(result, self.values(part, tracking))
-            return result
+            return self._all(formula.parts, tracking)
         if isinstance(formula, AnyOf):
             return self._any([self.values(part, tracking) for part in formula.parts], tracking)
         return self._without(ANY, self.values(formula.part))
 
+    def _all(self, parts: tuple[Formula, ...], tracking: bool) -> Values:
+        """The intersection, from the longest beginning of the parts that is known."""
+        all_known = self._tracked if tracking else self._known
+        result, start = ANY, 0
+        for length in range(len(parts) - 1, 1, -1):
+            known = all_known.get(AllOf(parts[:length]))
+            if known is not None:
+                result, start = known, length
+                break
+        for index in range(start, len(parts)):
+            result = self._both(result, self.values(parts[index], tracking))
+            if 1 < index + 1 < len(parts):
+                all_known[AllOf(parts[: index + 1])] = result
+        return result
+
     def _schema(self, schema: Subschema, tracking: bool) -> Values:
         if isinstance(schema.value, bool):
             return ANY if schema.value else NONE
-        tracking |= not schema.value.keys().isdisjoint(
-            ("unevaluatedItems", "unevaluatedProperties")
-        )
+        present = schema.value.keys()
+        tracking |= "unevaluatedItems" in present or "unevaluatedProperties" in present
         try:
             result = self._reader.values(schema)
+            if present.isdisjoint(COMBINING_KEYWORDS):
+                return result
             for part in self._combined(schema, tracking):
                 result = self._both(result, part)
             return self._unevaluated(schema, result)
@@ -261,8 +276,8 @@ class Normaliser:
         return False
 
     def _formula_empty(self, formula: Formula, depth: int) -> bool:
-        if formula == FALSE or depth == 0:
-            return formula == FALSE
+        if formula is FALSE or depth == 0:
+            return formula is FALSE
         try:
             return self.certainly_empty(self.values(formula), depth - 1)
         except ReferenceLoopError:  # asked about from within itself: nothing certain

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import chain, combinations
+from typing import NamedTuple
 
-from ..derivatives import count_words, is_empty, matches
 from ..errors import UnsupportedGrammarError
+from ..languages import count_words, is_empty, matches
 from ..regex_tree import Node, complement, intersect, literal, one_of
 from .formula import FALSE, Formula, all_of
 from .shapes import ObjectShape, PropertyRules
 from .states import ObjectState
-from .string_language import STRING, quoted_text
+from .string_language import STRING, exactly, quoted_text
 
 MAX_PATTERNS = 8
+NO_PATTERNS: frozenset[Node] = frozenset()
 
 
-@dataclass(slots=True, frozen=True)
-class KeyChoice:
+class KeyChoice(NamedTuple):
     """Keys that are treated alike.
 
     Args:
@@ -46,9 +46,7 @@ class ObjectPlan:
         self.shape = shape
         self._any_order = any_order
         self._dependent = _closure(shape.dependent)
-        self._watched = frozenset(
-            chain(self._dependent, *(needed for needed in self._dependent.values()))
-        )
+        self._watched = frozenset(chain(self._dependent, *self._dependent.values()))
         self._rules = PropertyRules(shape.groups)
         self._patterns = (*self._rules.patterns, *(some.keys for some in shape.some))
         names = _declared_names(shape)
@@ -63,6 +61,10 @@ class ObjectPlan:
         # Repeated keys would spoil counts and existence: the last one wins in every JSON reader.
         self.tracks_keys = bool(shape.some) or shape.min_properties > 0
         self._count_limit = max(1, shape.min_properties, shape.max_properties or 0)
+        # Then which property comes next says all about what may follow it.
+        self.in_sequence = not (
+            any_order or shape.some or shape.dependent or shape.min_properties
+        ) and (shape.max_properties is None)
 
     def opening_state(self) -> ObjectState | None:
         """Right after the opening brace; None where a required name can never occur."""
@@ -71,15 +73,21 @@ class ObjectPlan:
         if not needed <= self.position.keys():
             return None
         some = frozenset(range(len(self.shape.some)))
-        return ObjectState(self.shape, 0, frozenset(), needed, 0, some)
+        return ObjectState(self, 0, frozenset(), needed, 0, some)
 
     def may_close(self, state: ObjectState) -> bool:
         """Whether the object may end here."""
-        return not state.needed and not state.some and state.count >= self.shape.min_properties
+        return not state.needed and not state.some and state.size >= self.shape.min_properties
+
+    def needed_from(self, cursor: int) -> frozenset[str]:
+        """The required names from a declared property on, in fixed order."""
+        return frozenset(
+            name for name in self.shape.required if self.position.get(name, -1) >= cursor
+        )
 
     def needed_suffice(self, state: ObjectState) -> bool:
         """Whether the object may end once the needed names have come."""
-        total = state.count + len(state.needed)
+        total = state.size + len(state.needed)
         limit = self.shape.max_properties
         return (
             not state.some
@@ -100,7 +108,7 @@ class ObjectPlan:
             for size in range(len(satisfiable_some) + 1):
                 for taken in combinations(satisfiable_some, size):
                     parts = [choice.formula, *(self.shape.some[index].formula for index in taken)]
-                    yield choice, all_of(parts), replace(after, some=after.some - set(taken))
+                    yield choice, all_of(parts), after._replace(some=after.some - set(taken))
 
     def _available(self, state: ObjectState) -> Iterator[KeyChoice]:
         if self._any_order:
@@ -129,23 +137,28 @@ class ObjectPlan:
             cursor = 0 if self._any_order else self.position[name] + 1
             if any(self.position.get(other, -1) < cursor for other in needed):
                 return None
-        count = min(state.count + 1, self._count_limit)
+        count = min(state.size + 1, self._count_limit)
         limit = shape.max_properties
-        if limit is not None and (state.count >= limit or count + len(needed) > limit):
+        if limit is not None and (state.size >= limit or count + len(needed) > limit):
             return None
-        return ObjectState(shape, cursor, used, needed, count, state.some, others, state.seen)
+        return ObjectState(self, cursor, used, needed, count, state.some, others, state.seen)
 
     def _words(self, keys: Node) -> int:
         """How many keys there are, up to the number that can matter."""
         return count_words(keys, self._count_limit + len(self.shape.some) + 1)
 
     def _named(self, name: str) -> Iterator[KeyChoice]:
+        if not self._patterns and self.shape.keys is STRING:  # the usual case
+            formula = self._rules.formula(name, NO_PATTERNS)
+            if formula is not FALSE:
+                yield KeyChoice(name, exactly(name), formula, frozenset())
+            return
         key = quoted_text(name)
         if self.shape.keys is not STRING and not matches(self.shape.keys, key):
             return
         matched = frozenset(pattern for pattern in self._patterns if matches(pattern, key))
         formula = self._rules.formula(name, matched)
-        if formula != FALSE:
+        if formula is not FALSE:
             yield KeyChoice(name, literal(key), formula, self._some(matched))
 
     def _undeclared(self, names: list[str]) -> Iterator[KeyChoice]:
@@ -156,12 +169,18 @@ class ObjectPlan:
                 keyword="patternProperties",
             )
         patterns = tuple(dict.fromkeys(self._patterns))
+        if not patterns and self._rules.formula(None, NO_PATTERNS) is FALSE:
+            return
         free = complement(one_of(map(quoted_text, names)))
+        if not patterns and self.shape.keys is STRING:  # the usual case, and never empty
+            keys = intersect(STRING, free) if names else STRING
+            yield KeyChoice(None, keys, self._rules.formula(None, NO_PATTERNS), frozenset())
+            return
         for size in range(len(patterns) + 1):
             for together in combinations(patterns, size):
                 matched = frozenset(together)
                 formula = self._rules.formula(None, matched)
-                if formula == FALSE:
+                if formula is FALSE:
                     continue
                 apart = [complement(p) for p in patterns if p not in matched]
                 keys = intersect(self.shape.keys, free, *together, *apart)

@@ -75,6 +75,9 @@ class ObjectShape:
     dependent: tuple[tuple[str, tuple[str, ...]], ...] = ()
     some: tuple[SomeProperty, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.groups, self.required))  # which tell most apart
+
     def __and__(self, other: ObjectShape) -> ObjectShape:
         return ObjectShape(
             _merged(self.groups, other.groups),
@@ -144,6 +147,9 @@ class ArrayShape:
     some: tuple[SomeItems, ...] = ()
     unique_at: str | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.groups, self.min_items))  # which tell most apart
+
     def __and__(self, other: ArrayShape) -> ArrayShape:
         return ArrayShape(
             _merged(self.groups, other.groups),
@@ -157,10 +163,10 @@ class ArrayShape:
         """Shapes whose union is every array that is not of this shape."""
         for group in self.groups:
             for index, formula in enumerate(group.prefix):
-                if formula != TRUE:
+                if formula is not TRUE:
                     prefix = (*(TRUE for _ in range(index)), negation(formula))
                     yield ArrayShape((ItemGroup(prefix, evaluates=False),), min_items=index + 1)
-            if group.rest != TRUE:
+            if group.rest is not TRUE:
                 yield ArrayShape(
                     some=(SomeItems(negation(group.rest), len(group.prefix), evaluates=False),)
                 )
@@ -240,6 +246,9 @@ class PropertyRules:
             name: the key, or None for one that no group names.
             matched: the patterns that the key matches.
         """
+        if len(self._groups) == 1 and not matched:
+            group, named = self._groups[0]
+            return named.get(name, group.additional) if name is not None else group.additional
         parts: list[Formula] = []
         for group, named in self._groups:
             found = [named[name]] if name in named else []
@@ -257,12 +266,12 @@ def formula_of_item(groups: Iterable[ItemGroup], index: int) -> Formula:
 
 def _group_negations(group: PropertyGroup) -> Iterator[ObjectShape]:
     for name, formula in group.named:
-        if formula != TRUE:
+        if formula is not TRUE:
             yield ObjectShape((_only(name, negation(formula)),), required=(name,))
     for pattern, formula in group.patterns:
-        if formula != TRUE:
+        if formula is not TRUE:
             yield ObjectShape(some=(SomeProperty(pattern, negation(formula)),))
-    if group.additional != TRUE:
+    if group.additional is not TRUE:
         claimed = alternate(
             *(exactly(name) for name, _ in group.named),
             *(pattern for pattern, _ in group.patterns),

@@ -7,8 +7,8 @@ complement, intersection and comparison of texts are exact.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
+from json.encoder import encode_basestring
 
 from ..errors import GrammarError
 from ..regex_language import regex_language
@@ -22,7 +22,7 @@ QUOTE = literal('"')
 
 def spelled(text: str) -> str:
     """``text`` as it stands between the quotes."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    return encode_basestring(text)[1:-1]
 
 
 @lru_cache(4096)
@@ -55,9 +55,10 @@ STRING = quoted(CONTENT)
 
 def quoted_text(text: str) -> bytes:
     """The one spelling of a string, quotes included."""
-    return f'"{spelled(text)}"'.encode()
+    return encode_basestring(text).encode()
 
 
+@lru_cache(16_384)
 def exactly(text: str) -> Node:
     """This one string."""
     return literal(quoted_text(text))

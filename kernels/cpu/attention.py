@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .elementwise import dense_rows
-from .library import AttentionBatch, AttentionLayer, dtype_code
+from .library import AttentionBatch, AttentionLayer, cache_dtype_code, dtype_code
 
 
 def attention_batch(
@@ -43,7 +43,7 @@ class PagedAttentionOp:
         out = torch.empty(q.shape, dtype=q.dtype)
         batch = attention_batch(req_to_token, req_pool_indices, seq_lens, query_start)
         layer = AttentionLayer(
-            dtype_code(k_cache.dtype), k_cache.data_ptr(), v_cache.data_ptr(), num_heads,
+            cache_dtype_code(k_cache.dtype), k_cache.data_ptr(), v_cache.data_ptr(), num_heads,
             k_cache.shape[1], head_dim, scale, window or 0, soft_cap or 0.0,
         )  # fmt: skip
         self._library.paged_attention(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..ops.decoder_stack import DecoderLayerWeights, DecoderStack, DecoderWeights
 from .attention import attention_batch
 from .elementwise import GELU_TANH, SILU
-from .library import DecoderLayer, DecoderStep, dtype_code
+from .library import DecoderLayer, DecoderStep, cache_dtype_code, dtype_code
 from .library import DecoderStack as StackDescription
 from .linear import GROUP_BYTES, PANEL, PackedLinear
 
@@ -49,17 +50,23 @@ class PackedDecoder:
     ) -> Tensor:
         if not self._caches.are_of(k_caches, v_caches):
             self._caches = _CachePointers(k_caches, v_caches)
+            self._put_on_huge_pages(k_caches, v_caches)
         out = torch.empty_like(hidden)
         batch = attention_batch(req_to_token, req_pool_indices, seq_lens, query_start)
         step = DecoderStep(
             hidden.shape[0], hidden.data_ptr(), positions.data_ptr(), slots.data_ptr(),
-            dtype_code(k_caches[0].dtype), ctypes.addressof(self._caches.k),
+            cache_dtype_code(k_caches[0].dtype), ctypes.addressof(self._caches.k),
             ctypes.addressof(self._caches.v), ctypes.addressof(batch), out.data_ptr(),
         )  # fmt: skip
         self._library.decode_stack(
             ctypes.byref(self._description), ctypes.byref(step), torch.get_num_threads()
         )
         return out
+
+    def _put_on_huge_pages(self, *caches: Sequence[Tensor]) -> None:
+        """Keys are read at twice the speed from there; the pool is hardly touched as yet."""
+        for cache in chain(*caches):
+            self._library.advise_huge_pages(cache.data_ptr(), cache.nbytes)
 
 
 class _CachePointers:

@@ -7,7 +7,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from .library import dtype_code
+from .library import cache_dtype_code, dtype_code
 
 SILU, GELU_TANH = 0, 1
 
@@ -62,9 +62,9 @@ class ElementwiseOps:
     ) -> None:
         k, v = dense_rows(k), dense_rows(v)
         self._library.store_kv(
-            dtype_code(k.dtype), dtype_code(k_cache.dtype), k.data_ptr(), k.stride(0),
+            dtype_code(k.dtype), cache_dtype_code(k_cache.dtype), k.data_ptr(), k.stride(0),
             v.data_ptr(), v.stride(0), k_cache.data_ptr(), v_cache.data_ptr(), slots.data_ptr(),
-            k.shape[0], k.shape[1] * k.shape[2], torch.get_num_threads(),
+            *k.shape, torch.get_num_threads(),
         )  # fmt: skip
 
     def _gate(self, activation: int, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ SOURCES = Path(__file__).resolve().parent.parent / "csrc"
 FLAGS = ("-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
 
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
+INT8 = 2
 
 
 def dtype_code(dtype: torch.dtype) -> int:
@@ -30,6 +31,11 @@ def dtype_code(dtype: torch.dtype) -> int:
         return _DTYPE_CODES[dtype]
     except KeyError:
         raise TypeError(f"the CPU kernels take float32 and bfloat16, not {dtype}") from None
+
+
+def cache_dtype_code(dtype: torch.dtype) -> int:
+    """The same for the type of a KV cache, which may also be int8 (see int8_cache.py)."""
+    return INT8 if dtype is torch.int8 else dtype_code(dtype)
 
 
 class BlockFormat(Structure):
@@ -148,7 +154,7 @@ _SIGNATURES = {
     "add_rms_norm": "iiplplpfplli",
     "rotary": "ipllllppli",
     "gated_activation": "iiplplli",
-    "store_kv": "iiplplppplli",
+    "store_kv": "iiplplpppllli",
     "advise_huge_pages": "pl",
     "pack_panels": "pllpi",
     "pack_blocks": "ppppllpi",

@@ -8,7 +8,9 @@
 #include <algorithm>
 
 #include "cache_rows.h"
+#include "cache_store.h"
 #include "elementwise.h"
+#include "few_queries.h"
 #include "scratch.h"
 
 namespace {
@@ -17,6 +19,15 @@ constexpr long BLOCK = 128;     // keys whose scores are held at once
 constexpr long SPLIT = 256;     // keys of one partial result
 constexpr long TILE_QUERIES = 48;  // rows of a tile: tokens times query heads of a KV head
 constexpr long TILE_HEAD_ROWS = 64;  // rows of a tile under all its KV heads, if it has several
+
+// Slots of rows that lie in order.
+struct InOrder {
+  int32_t slots[BLOCK];
+  constexpr InOrder() : slots() {
+    for (int i = 0; i < BLOCK; i++) slots[i] = i;
+  }
+};
+constexpr InOrder IN_ORDER;
 
 constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
 
@@ -77,6 +88,7 @@ class TileAttention {
     rows_ = num_tokens_ * layer.group();
     width_ = round_up(layer.head_dim, PANEL);
     groups_ = (layer.head_dim + Kind::PER_GROUP - 1) / Kind::PER_GROUP;
+    few_ = rows_ <= FEW_QUERIES && layer.head_dim % Kind::PER_GROUP == 0;
   }
 
   long first_split() const { return std::max(tile_.first_split, first_key() / SPLIT); }
@@ -99,6 +111,10 @@ class TileAttention {
                     layer_.head_dim);
         if (padded > layer_.head_dim) from_float(0.0f, target + layer_.head_dim);
       }
+    if (!few_) return;
+    columns_ = scratch<uint32_t>(SCRATCH_COLUMNS, tile_.num_heads * groups_ * few_lanes(rows_));
+    for (long h = 0; h < tile_.num_heads; h++)
+      set_columns(queries(h), rows_, groups_, columns_ + h * groups_ * few_lanes(rows_));
   }
 
   // The attention over the keys of one split.
@@ -150,16 +166,39 @@ class TileAttention {
     return std::max(0L, first - layer_.window + 1);
   }
 
-  CacheRows<Element> cache_rows(const void* cache, long h, long key) const {
-    long stride = layer_.num_kv_heads * layer_.head_dim;
-    auto at_head = static_cast<const Element*>(cache) + (tile_.first_head + h) * layer_.head_dim;
-    return {at_head, stride, slots_ + key};
+  // The rows of a block of keys, under the tile's first head; those of a cache of eight bits are decoded.
+  CacheRows<Element> open_block(const void* cache, long block, long keys, ScratchUse use) const {
+    long head_dim = layer_.head_dim, first_head = tile_.first_head;
+    const int32_t* slots = slots_ + block;
+    if (layer_.cache_dtype != INT8) {
+      auto at_head = static_cast<const Element*>(cache) + first_head * head_dim;
+      return {at_head, layer_.num_kv_heads * head_dim, slots};
+    }
+    bf16* decoded = scratch<bf16>(use, BLOCK * tile_.num_heads * head_dim);
+    long row = head_dim + SCALE_BYTES;
+    for (long i = 0; i < keys; i++) {
+      auto source = static_cast<const int8_t*>(cache) +
+                    (slots[i] * layer_.num_kv_heads + first_head) * row;
+      for (long h = 0; h < tile_.num_heads; h++)
+        decode_head(source + h * row, head_dim, decoded + (i * tile_.num_heads + h) * head_dim);
+    }
+    return {reinterpret_cast<const Element*>(decoded), tile_.num_heads * head_dim, IN_ORDER.slots};
   }
 
+  // One head's part of a block's rows, from one of its keys on.
+  CacheRows<Element> rows_of(const CacheRows<Element>& block, long h, long key) const {
+    return {block.cache + h * layer_.head_dim, block.slot_stride, block.slots + key};
+  }
+
+  const uint32_t* queries(long h) const {
+    return reinterpret_cast<const uint32_t*>(queries_) + h * rows_ * groups_;
+  }
   f32x16* scores(long h) { return scores_ + h * (BLOCK / LANES) * rows_; }
 
   void run_block(long block, long keys, float* data) {
-    score(block, keys);
+    keys_ = open_block(layer_.k_cache, block, keys, SCRATCH_KEY_BLOCK);
+    values_ = open_block(layer_.v_cache, block, keys, SCRATCH_VALUE_BLOCK);
+    score(keys);
     long panels = (keys + PANEL - 1) / PANEL;
     float* rescales = scratch<float>(SCRATCH_RESCALES, rows_);
     Element* probs = scratch<Element>(SCRATCH_PROBS, rows_ * BLOCK);
@@ -167,32 +206,38 @@ class TileAttention {
       Partial sums = partial(data, h);
       for (long r = 0; r < rows_; r++)
         rescales[r] = softmax_row(scores(h), r, block, panels, probs + r * BLOCK, sums);
-      add_values(h, block, keys, probs, rescales, sums);
+      add_values(h, keys, probs, rescales, sums);
     }
   }
 
   // scores(h)[panel][row][0:32] = q . k, for the panels of this block. The heads of a key lie side by
   // side in memory, so a panel is done for all heads before the next.
-  void score(long block, long keys) {
+  void score(long keys) {
     char* packed = scratch<char>(SCRATCH_KEYS, groups_ * PANEL_ROW);
     scores_ = scratch<f32x16>(SCRATCH_SCORES, tile_.num_heads * (BLOCK / LANES) * rows_);
     for (long first = 0; first < keys; first += PANEL) {
-      prefetch(block + first);
+      long present = std::min<long>(PANEL, keys - first);
+      touch(first, present);
       for (long h = 0; h < tile_.num_heads; h++) {
-        pack_keys<Kind>(cache_rows(layer_.k_cache, h, block + first),
-                        std::min<long>(PANEL, keys - first), layer_.head_dim, packed);
-        auto queries = reinterpret_cast<const uint32_t*>(queries_) + h * rows_ * groups_;
-        multiply_panel<Kind>(queries, groups_, rows_, packed, groups_,
-                             scores(h) + first / PANEL * rows_ * 2);
+        auto rows = rows_of(keys_, h, first);
+        f32x16* out = scores(h) + first / PANEL * rows_ * 2;
+        if (few_) {
+          auto columns = columns_ + h * groups_ * few_lanes(rows_);
+          score_few<Kind>(columns, rows_, rows, present, groups_, out);
+        } else {
+          pack_keys<Kind>(rows, present, layer_.head_dim, packed);
+          multiply_panel<Kind>(queries(h), groups_, rows_, packed, groups_, out);
+        }
       }
     }
   }
 
-  // The values that belong to the panel of keys at hand, and the next panel of keys.
-  void prefetch(long key) const {
+  // Brings a panel of keys near, and the values that belong to it.
+  void touch(long key, long keys) const {
+    if (layer_.cache_dtype == INT8) return;  // decoding has read them
     long width = tile_.num_heads * layer_.head_dim;
-    prefetch_rows(cache_rows(layer_.v_cache, 0, key), tile_.end_key - key, width);
-    prefetch_rows(cache_rows(layer_.k_cache, 0, key + PANEL), tile_.end_key - key - PANEL, width);
+    touch_rows(rows_of(keys_, 0, key), keys, width);
+    touch_rows(rows_of(values_, 0, key), keys, width);
   }
 
   // Turns a row's scores into weights relative to its largest score so far, and returns what its
@@ -238,7 +283,7 @@ class TileAttention {
     return lane >= low && lane < high ? scores : splat(MINUS_INFINITY);
   }
 
-  void add_values(long h, long block, long keys, const Element* probs, const float* rescales,
+  void add_values(long h, long keys, const Element* probs, const float* rescales,
                   const Partial& partial) {
     long used_groups = (keys + Kind::PER_GROUP - 1) / Kind::PER_GROUP;
     long key_groups = round_up(used_groups, Kind::STEP);  // whatever later keys the block will have
@@ -246,9 +291,15 @@ class TileAttention {
     f32x16* sums = scratch<f32x16>(SCRATCH_SUMS, rows_ * 2);
     auto weights = reinterpret_cast<const uint32_t*>(probs);
     for (long column = 0; column < width_; column += PANEL) {
-      pack_values(Kind{}, cache_rows(layer_.v_cache, h, block), keys, column, layer_.head_dim, packed);
-      std::memset(packed + used_groups * PANEL_ROW, 0, (key_groups - used_groups) * PANEL_ROW);
-      multiply_panel<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, packed, key_groups, sums);
+      auto rows = rows_of(values_, h, 0);
+      if (few_) {
+        mix_few<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, rows, keys, column, layer_.head_dim,
+                      sums);
+      } else {
+        pack_values(Kind{}, rows, keys, column, layer_.head_dim, packed);
+        std::memset(packed + used_groups * PANEL_ROW, 0, (key_groups - used_groups) * PANEL_ROW);
+        multiply_panel<Kind>(weights, BLOCK / Kind::PER_GROUP, rows_, packed, key_groups, sums);
+      }
       for (long r = 0; r < rows_; r++)
         for (int half = 0; half < 2; half++) {
           float* values = partial.values(r) + column + half * LANES;
@@ -262,8 +313,11 @@ class TileAttention {
   const int32_t* slots_;
   Token* tokens_;
   long num_tokens_, rows_, width_, groups_;
+  bool few_;
   Element* queries_ = nullptr;
+  uint32_t* columns_ = nullptr;  // the queries again, where they are few
   f32x16* scores_ = nullptr;
+  CacheRows<Element> keys_{}, values_{};  // of the block at hand
 };
 
 long tile_tokens(const AttentionLayer& layer) {

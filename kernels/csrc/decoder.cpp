@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "attention.h"
+#include "cache_store.h"
 #include "elementwise.h"
 #include "linear.h"
 
@@ -202,11 +203,9 @@ class StackThread {
     }
     long kv_size = stack_.num_kv_heads * head_dim;
     const T* k = heads + stack_.num_heads * head_dim;
-    with_dtype(step_.cache_dtype, [&](auto zero) {
-      using Cached = decltype(zero);
-      convert_row(k, static_cast<Cached*>(k_cache) + step_.slots[token] * kv_size, kv_size);
-      convert_row(k + kv_size, static_cast<Cached*>(v_cache) + step_.slots[token] * kv_size, kv_size);
-    });
+    for (auto [heads_of, cache] : {std::pair(k, k_cache), std::pair(k + kv_size, v_cache)})
+      store_heads(heads_of, stack_.num_kv_heads, head_dim, step_.cache_dtype, cache,
+                  step_.slots[token]);
   }
 
   void run_mlp(const DecoderLayer& layer) {

@@ -2,6 +2,7 @@
 
 #include "elementwise.h"
 
+#include "cache_store.h"
 #include "export.h"
 #include "team.h"
 
@@ -65,16 +66,15 @@ EXPORT void gated_activation(int dtype, int activation, const void* x, long x_st
   });
 }
 
-EXPORT void store_kv(int from_dtype, int to_dtype, const void* k, long k_stride, const void* v,
+EXPORT void store_kv(int dtype, int cache_dtype, const void* k, long k_stride, const void* v,
                      long v_stride, void* k_cache, void* v_cache, const int64_t* slots, long tokens,
-                     long width, int threads) {
-  with_dtypes(from_dtype, to_dtype, [&](auto from, auto to) {
-    using From = decltype(from);
-    using To = decltype(to);
+                     long heads, long head_dim, int threads) {
+  with_dtype(dtype, [&](auto zero) {
+    using T = decltype(zero);
     parallel_for(threads, tokens, 4 * ROWS_TO_SHARE, [&](long begin, long end) {
       for (long t = begin; t < end; t++) {
-        convert_row((const From*)k + t * k_stride, (To*)k_cache + slots[t] * width, width);
-        convert_row((const From*)v + t * v_stride, (To*)v_cache + slots[t] * width, width);
+        store_heads((const T*)k + t * k_stride, heads, head_dim, cache_dtype, k_cache, slots[t]);
+        store_heads((const T*)v + t * v_stride, heads, head_dim, cache_dtype, v_cache, slots[t]);
       }
     });
   });

@@ -15,37 +15,44 @@ INLINE i32x16 add_products(i32x16 acc, u32x16 w, u32x16 x) {
 #endif
 }
 
-// out[r] += what the products of a step stand for
-INLINE void add_step(f32x16* out, const i32x16* products, StepScale scale) {
-  for (int half = 0; half < 2; half++) {
-    f32x16 sum = __builtin_convertvector(load_as<i32x16>(products + half), f32x16);
-    store_as(out + half, load_as<f32x16>(out + half) + (sum * scale.scale - scale.excess));
-  }
+// sum + what the products of a step stand for
+INLINE f32x16 add_step(f32x16 sum, i32x16 products, float scale) {
+  return sum + __builtin_convertvector(products, f32x16) * scale;
 }
 
 template <int ROWS>
 void multiply_rows(const Int8Rows& x, long first, const char* panel, f32x16* out) {
-  auto groups = reinterpret_cast<const uint32_t*>(x.values);
+  auto groups = reinterpret_cast<const uint32_t*>(x.values) + first * x.steps * INT8_STEP_GROUPS;
+  const StepScale* scales = x.scales + first * x.steps;
+  f32x16 sums[ROWS][2] = {};
   for (long s = 0; s < x.steps; s++, panel += INT8_STEP_GROUPS * PANEL_ROW) {
-    i32x16 products[ROWS][2] = {};
+    i32x16 products[ROWS][2];
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++)
+      products[r][0] = products[r][1] = i32x16{} - scales[r * x.steps + s].excess;
     for (long g = 0; g < INT8_STEP_GROUPS; g++) {
       const char* row = panel + g * PANEL_ROW;
       u32x16 low = load_as<u32x16>(row), high = load_as<u32x16>(row + 64);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int r = 0; r < ROWS; r++) {
-        u32x16 xs = splat(groups[((first + r) * x.steps + s) * INT8_STEP_GROUPS + g]);
+        u32x16 xs = splat(groups[(r * x.steps + s) * INT8_STEP_GROUPS + g]);
         products[r][0] = add_products(products[r][0], low, xs);
         products[r][1] = add_products(products[r][1], high, xs);
       }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
-      add_step(out + 2 * (first + r), products[r], x.scales[(first + r) * x.steps + s]);
+      for (int half = 0; half < 2; half++)
+        sums[r][half] = add_step(sums[r][half], products[r][half], scales[r * x.steps + s].scale);
   }
+#pragma GCC unroll 4
+  for (int r = 0; r < ROWS; r++)
+    for (int half = 0; half < 2; half++) store_as(out + 2 * (first + r) + half, sums[r][half]);
 }
 
+// Four rows at a time: with their weights they still fit into the registers.
 void multiply_on_vectors(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
   long r = 0;
-  for (; r + 8 <= rows; r += 8) multiply_rows<8>(x, r, panel, out);
   for (; r + 4 <= rows; r += 4) multiply_rows<4>(x, r, panel, out);
   for (; r + 2 <= rows; r += 2) multiply_rows<2>(x, r, panel, out);
   for (; r < rows; r++) multiply_rows<1>(x, r, panel, out);
@@ -79,8 +86,13 @@ void multiply_rows_on_tiles(const Int8Rows& x, long first, long count, const cha
              panel + s * INT8_STEP_GROUPS * PANEL_ROW, PANEL_ROW, 1,
              reinterpret_cast<char*>(products));
     asm volatile("" ::: "memory");  // the compiler does not know that the tiles were stored
-    for (long r = 0; r < count; r++)
-      add_step(out + 2 * (first + r), products[r], x.scales[(first + r) * x.steps + s]);
+    for (long r = 0; r < count; r++) {
+      StepScale step = x.scales[(first + r) * x.steps + s];
+      for (int half = 0; half < 2; half++) {
+        f32x16& sum = out[2 * (first + r) + half];
+        sum = add_step(sum, products[r][half] - step.excess, step.scale);
+      }
+    }
   }
 }
 
@@ -89,6 +101,7 @@ void add_all_steps(const Int8Rows& x, long rows, const char* panel, f32x16* out)
     multiply_on_vectors(x, rows, panel, out);
     return;
   }
+  std::fill(out, out + 2 * rows, f32x16{});
   for (long r = 0; r < rows; r += 2 * TILE_SIDE)
     multiply_rows_on_tiles(x, r, std::min<long>(2 * TILE_SIDE, rows - r), panel, out);
 }
@@ -117,7 +130,6 @@ void pack_int8_panel(const int8_t* values, const float* scales, long columns, lo
 }
 
 void multiply_int8_panel(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
-  std::fill(out, out + 2 * rows, f32x16{});
   add_all_steps(x, rows, panel, out);
   const char* end = panel + x.steps * INT8_STEP_GROUPS * PANEL_ROW;
   f32x16 low = load_as<f32x16>(end), high = load_as<f32x16>(end + 64);

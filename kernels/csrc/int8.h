@@ -24,7 +24,7 @@ inline long int8_panel_bytes(long in_features) {
 // What the bytes of a step of a row stand for, and what the weights' offset adds to its products.
 struct StepScale {
   float scale;
-  float excess;
+  int32_t excess;
 };
 
 // Quantised rows, each of `steps` whole steps.
@@ -45,16 +45,15 @@ void quantize_row(const T* x, long width, int8_t* out, StepScale* scales) {
       largest = max(largest, max(v, -v));
     });
     float scale = max(largest) / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
-    const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     f32x16 total{};
     for_lanes(count, [&](long i, int n) {
-      f32x16 rounded = (load_lanes(x + i, n) * inverse + magic) - magic;
-      auto bytes = __builtin_convertvector(__builtin_convertvector(rounded, i32x16), i8x16);
+      f32x16 rounded = round_to_whole(load_lanes(x + i, n) * inverse);
+      i8x16 bytes = narrow(rounded);
       std::memcpy(out + i, &bytes, n);
       total += rounded;
     });
     std::fill(out + count, out + INT8_STEP, 0);
-    *scales++ = {scale, scale * INT8_OFFSET * sum(total)};
+    *scales++ = {scale, INT8_OFFSET * int32_t(sum(total))};
   }
 }
 

@@ -6,6 +6,7 @@
 
 namespace {
 
+constexpr uintptr_t PAGE_BYTES = 4096;
 constexpr long ROWS_QUANTIZED_AT_ONCE = 16;
 
 void add_bias(f32x16* sums, long rows, const float* bias) {
@@ -50,8 +51,12 @@ void multiply_panel_of(const LinearWeight& weight, const Rows& x, long panel, f3
   if (weight.bias != nullptr) add_bias(out, x.count, weight.bias + panel * PANEL);
 }
 
-// Asks for huge pages before the memory is first touched; that they may be refused does no harm.
-EXPORT void advise_huge_pages(void* start, long bytes) { madvise(start, bytes, MADV_HUGEPAGE); }
+// Asks for huge pages before the memory is first touched; that they may be refused does no harm, nor
+// does it that what else lies in the first and the last page gets them too.
+EXPORT void advise_huge_pages(char* start, long bytes) {
+  uintptr_t page = uintptr_t(start) / PAGE_BYTES * PAGE_BYTES;
+  madvise(reinterpret_cast<void*>(page), uintptr_t(start) + bytes - page, MADV_HUGEPAGE);
+}
 
 // Rearranges rows [out_features, row_bytes] into panels; what is missing at the edges becomes 0.
 EXPORT void pack_panels(const char* rows, long out_features, long row_bytes, char* panels,

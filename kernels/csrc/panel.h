@@ -27,7 +27,11 @@ struct Float32Kind {
   static constexpr int PER_GROUP = 1;
   static constexpr int STEP = 1;
 
-  static INLINE f32x16 mac(f32x16 acc, u32x16 w, u32x16 x) { return acc + (f32x16)w * (f32x16)x; }
+  // For vectors of any width: acc + w * x, groups of k at a time.
+  template <class Floats, class Groups>
+  static INLINE Floats mac(Floats acc, Groups w, Groups x) {
+    return acc + (Floats)w * (Floats)x;
+  }
 };
 
 struct BFloat16Kind {
@@ -40,13 +44,18 @@ struct BFloat16Kind {
   static constexpr int STEP = 1;
 #endif
 
-  static INLINE f32x16 mac(f32x16 acc, u32x16 w, u32x16 x) {
+  template <class Floats, class Groups>
+  static INLINE Floats mac(Floats acc, Groups w, Groups x) {
 #if defined(__AVX512BF16__)
-    return (f32x16)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)x);
+    if constexpr (sizeof(Floats) == 16)
+      return (Floats)_mm_dpbf16_ps((__m128)acc, (__m128bh)w, (__m128bh)x);
+    else if constexpr (sizeof(Floats) == 32)
+      return (Floats)_mm256_dpbf16_ps((__m256)acc, (__m256bh)w, (__m256bh)x);
+    else
+      return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)x);
 #else
-    const u32x16 high = splat(0xffff0000u);
-    acc = acc + (f32x16)(w << 16) * (f32x16)(x << 16);
-    return acc + (f32x16)(w & high) * (f32x16)(x & high);
+    acc = acc + (Floats)(w << 16) * (Floats)(x << 16);
+    return acc + (Floats)(w & 0xffff0000u) * (Floats)(x & 0xffff0000u);
 #endif
   }
 };

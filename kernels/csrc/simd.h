@@ -22,6 +22,20 @@ typedef int8_t i8x16 __attribute__((vector_size(16)));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
 typedef uint16_t u16x32 __attribute__((vector_size(64)));
 
+// Vectors of a few lanes, for what would leave most of sixteen empty.
+template <int N>
+struct Narrow;
+template <>
+struct Narrow<4> {
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef uint32_t Groups __attribute__((vector_size(16)));
+};
+template <>
+struct Narrow<8> {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef uint32_t Groups __attribute__((vector_size(32)));
+};
+
 struct bf16 {
   uint16_t bits;
 };
@@ -72,6 +86,23 @@ INLINE void store(bf16* p, f32x16 v) {
 #endif
 }
 
+// Bytes to lanes and back; the compiler on its own would go through scalars.
+INLINE f32x16 widen(i8x16 bytes) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)bytes));
+#else
+  return __builtin_convertvector(bytes, f32x16);
+#endif
+}
+INLINE i8x16 narrow(f32x16 whole_numbers) {
+  i32x16 numbers = __builtin_convertvector(whole_numbers, i32x16);
+#if defined(__AVX512F__)
+  return (i8x16)_mm512_cvtepi32_epi8((__m512i)numbers);
+#else
+  return __builtin_convertvector(numbers, i8x16);
+#endif
+}
+
 // Lanes from n on are zero.
 template <class T>
 INLINE f32x16 load_part(const T* p, long n) {
@@ -87,7 +118,13 @@ INLINE void store_part(T* p, f32x16 v, long n) {
   std::memcpy(p, padded, n * sizeof(T));
 }
 
-INLINE f32x16 max(f32x16 a, f32x16 b) { return a > b ? a : b; }
+INLINE f32x16 max(f32x16 a, f32x16 b) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 
 // Bit i is set where lane i of a comparison's result is true.
 INLINE uint32_t lane_bits(i32x16 truth) {
@@ -101,6 +138,9 @@ INLINE uint32_t lane_bits(i32x16 truth) {
 }
 
 INLINE float sum(f32x16 v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);  // the same tree as below
+#endif
   float lanes[LANES];
   store(lanes, v);
   for (int width = LANES / 2; width > 0; width /= 2)
@@ -109,6 +149,9 @@ INLINE float sum(f32x16 v) {
 }
 
 INLINE float max(f32x16 v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#endif
   float lanes[LANES];
   store(lanes, v);
   for (int width = LANES / 2; width > 0; width /= 2)
@@ -116,27 +159,43 @@ INLINE float max(f32x16 v) {
   return lanes[0];
 }
 
-// e^x to about two units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, and a Taylor polynomial
-// of degree seven for e^r. Below -87 it gives 0, above 88 it is held at e^88.
-INLINE f32x16 exp(f32x16 x) {
-  f32x16 held = x < 88.0f ? x : splat(88.0f);
-  held = held > -87.0f ? held : splat(-87.0f);
-  const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  f32x16 n = held * 1.44269504f + magic;
-  i32x16 exponent = (i32x16)n - (i32x16)magic;
-  n = n - magic;
-  f32x16 r = held - n * 0.693145752f;  // ln 2 in two parts
-  r = r - n * 1.42860677e-6f;
-  f32x16 p = splat(1.0f / 5040);
-  p = p * r + 1.0f / 720;
+// e^r for |r| <= ln 2 / 2, as a Taylor polynomial of degree six.
+INLINE f32x16 exp_near_zero(f32x16 r) {
+  f32x16 p = splat(1.0f / 720);
   p = p * r + 1.0f / 120;
   p = p * r + 1.0f / 24;
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  f32x16 scaled = (f32x16)((i32x16)p + (exponent << 23));
+  return p * r + 1.0f;
+}
+
+// e^x to about two units in the last place: x = n ln 2 + r. What is below e^-87 may be given as 0,
+// what is above e^88 as any number from there on.
+INLINE f32x16 exp(f32x16 x) {
+  const float log2_e = 1.44269504f, ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
+#if defined(__AVX512F__)
+  f32x16 held = max(x, splat(-110.0f));  // e^-110 is 0, and minus infinity would give no number
+  f32x16 n = (f32x16)_mm512_roundscale_ps((__m512)(held * log2_e), _MM_FROUND_TO_NEAREST_INT);
+  f32x16 r = held - n * ln2_high - n * ln2_low;
+  return (f32x16)_mm512_scalef_ps((__m512)exp_near_zero(r), (__m512)n);
+#else
+  f32x16 held = x < 88.0f ? x : splat(88.0f);
+  held = held > -87.0f ? held : splat(-87.0f);
+  const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  f32x16 n = held * log2_e + magic;
+  i32x16 exponent = (i32x16)n - (i32x16)magic;
+  n = n - magic;
+  f32x16 r = held - n * ln2_high - n * ln2_low;
+  f32x16 scaled = (f32x16)((i32x16)exp_near_zero(r) + (exponent << 23));
   return x > -87.0f ? scaled : f32x16{};
+#endif
+}
+
+// The nearest whole number, of ties the even one, for |x| below 2^22.
+INLINE f32x16 round_to_whole(f32x16 x) {
+  const f32x16 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves no room for a fraction
+  return (x + magic) - magic;
 }
 
 INLINE f32x16 sigmoid(f32x16 x) { return 1.0f / (1.0f + exp(-x)); }

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..int8_cache import decode
+
 
 class PagedAttention(Protocol):
     """Softmax attention of each request's new tokens over all its tokens so far.
@@ -18,7 +20,8 @@ class PagedAttention(Protocol):
 
     Args:
         q: [T, Hq, D]; the last two dimensions are dense, tokens may be strided.
-        k_cache: [num_slots, Hk, D], q's dtype or another floating one.
+        k_cache: [num_slots, Hk, D], q's dtype or another floating one, or int8 (see
+            int8_cache.py).
         v_cache: [num_slots, Hk, D], like k_cache.
         req_to_token: [max_requests, max_context] int32, slot of a request's token at a position.
         req_pool_indices: [B] int32, the requests' rows of ``req_to_token``.
@@ -65,7 +68,7 @@ def reference(
     for start, end, row, seq_len in requests:
         slots = req_to_token[row, :seq_len].long()
         out[start:end] = _attend(
-            q[start:end], k_cache[slots], v_cache[slots], scale, window, soft_cap
+            q[start:end], decode(k_cache[slots]), decode(v_cache[slots]), scale, window, soft_cap
         )
     return out
 
@@ -73,16 +76,16 @@ def reference(
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, soft_cap: float | None
 ) -> Tensor:
-    """Attention of one request: q [E, Hq, D] are the last of the S tokens of k and v [S, Hk, D]."""
+    """One request: q [E, Hq, D] are the last of the S tokens of k and v [S, Hk, D] float32."""
     (extend_len, num_heads, head_dim), (seq_len, num_kv_heads, _) = q.shape, k.shape
     group = num_heads // num_kv_heads
     grouped = q.float().view(extend_len, num_kv_heads, group, head_dim)
-    scores = torch.einsum("ehgd,shd->hges", grouped, k.float()) * scale
+    scores = torch.einsum("ehgd,shd->hges", grouped, k) * scale
     if soft_cap is not None:
         scores = soft_cap * torch.tanh(scores / soft_cap)
     last = torch.arange(seq_len - extend_len, seq_len, device=q.device).unsqueeze(1)
     key = torch.arange(seq_len, device=q.device)
     hidden = (key > last) | (key <= last - window if window is not None else key < 0)
     probs = scores.masked_fill_(hidden, -math.inf).softmax(-1)
-    mixed = torch.einsum("hges,shd->ehgd", probs, v.float())
+    mixed = torch.einsum("hges,shd->ehgd", probs, v)
     return mixed.reshape(extend_len, num_heads, head_dim).to(q.dtype)

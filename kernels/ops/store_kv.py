@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ..int8_cache import encode
+
 
 class StoreKV(Protocol):
     """``k_cache[slots] = k`` and ``v_cache[slots] = v``.
@@ -13,7 +15,8 @@ class StoreKV(Protocol):
     Args:
         k: [T, Hk, D]; the last two dimensions are dense, tokens may be strided.
         v: [T, Hk, D], like k.
-        k_cache: [num_slots, Hk, D], updated in place, of any floating dtype.
+        k_cache: [num_slots, Hk, D], updated in place, of any floating dtype, or int8 as
+            int8_cache.py says.
         v_cache: [num_slots, Hk, D], like k_cache.
         slots: [T] int64, distinct.
     """
@@ -24,5 +27,5 @@ class StoreKV(Protocol):
 
 
 def reference(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    k_cache[slots] = k.to(k_cache.dtype)
-    v_cache[slots] = v.to(v_cache.dtype)
+    k_cache[slots] = encode(k, k_cache.dtype)
+    v_cache[slots] = encode(v, v_cache.dtype)

@@ -112,7 +112,6 @@ class ModelConfig:
         """
         fields = _Fields(config)
         family = _family(config)
-        _check_not_quantized(config)
         generation_config = generation_config or {}
         hidden_size = fields.size("hidden_size")
         num_heads, num_kv_heads = _num_heads(fields)
@@ -187,16 +186,6 @@ def _family(config: Mapping[str, Any]) -> str:
             f"unknown architecture {model_type!r}; supported are {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
-
-
-def _check_not_quantized(config: Mapping[str, Any]) -> None:
-    quantization = config.get("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method")
-        raise ModelLoadError(
-            f"config: quantization_config {method!r} is not supported; use the unquantised model "
-            "or a GGUF file"
-        )
 
 
 def _num_heads(fields: _Fields) -> tuple[int, int]:

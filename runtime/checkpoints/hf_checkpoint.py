@@ -1,4 +1,4 @@
-"""A Hugging Face folder: configs, tokenizer.json and (sharded) safetensors.
+"""A Hugging Face folder: configs, tokenizer.json and (sharded) safetensors, plain, AWQ or GPTQ.
 
 Pickled weights (.bin, .pt) are never opened.
 """
@@ -14,6 +14,7 @@ from ..errors import ModelLoadError
 from ..text.tokenizer import Tokenizer
 from .config import ModelConfig
 from .embedding_config import EmbeddingConfig
+from .packed_config import PackedConfig
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ class HuggingFaceCheckpoint:
         config = _read_json(folder / "config.json")
         if config is None:
             raise ModelLoadError(f"{folder} holds no config.json, so it is not a model folder")
+        self._packing = PackedConfig.from_hf(config)
         model_config = ModelConfig.from_hf(config, _read_json(folder / "generation_config.json"))
         pooling = _read_json(folder / "1_Pooling" / "config.json")
         self.config = replace(
@@ -59,7 +61,12 @@ class HuggingFaceCheckpoint:
         # Imports torch, which the API process never needs.
         from .safetensors_weights import SafetensorsWeights
 
-        return SafetensorsWeights(_weight_files(self.folder))
+        stored = SafetensorsWeights(_weight_files(self.folder))
+        if self._packing is None:
+            return stored
+        from .packed_weights import PackedWeights
+
+        return PackedWeights(stored, self._packing, dtype)
 
 
 def _weight_files(folder: Path) -> list[Path]:

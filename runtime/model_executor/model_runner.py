@@ -56,7 +56,7 @@ class ModelRunner:
     """Owns the model, the KV pool and the last sampled token of every request slot.
 
     Args:
-        model: the decoder.
+        model: the decoder; None while its memory is released.
         ops: kernels the sampler uses.
         kv_pool: K and V of every slot.
         req_pool: slot table of the running requests.
@@ -71,7 +71,7 @@ class ModelRunner:
         req_pool: ReqToTokenPool,
         device: torch.device,
     ) -> None:
-        self.model = model
+        self.model: CausalLM | None = model
         self.kv_pool = kv_pool
         self.req_pool = req_pool
         self.device = device
@@ -116,8 +116,10 @@ class ModelRunner:
     def _forward(self, launched: LaunchedStep) -> StepResult:
         step = launched.step
         batch = self._forward_batch(step)
-        hidden = self.model.forward(batch)
-        logits = self.model.logits(hidden[batch.logits_rows])
+        model = self.model
+        assert model is not None, "no step is planned while the weights are released"
+        hidden = model.forward(batch)
+        logits = model.logits(hidden[batch.logits_rows])
         num_sampled = len(step.sampled_requests)
         sampled, scored = logits[:num_sampled], logits[num_sampled:]
         scored_logprobs = token_logprobs(

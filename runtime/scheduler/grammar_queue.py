@@ -57,6 +57,10 @@ class GrammarQueue:
     def __len__(self) -> int:
         return len(self._compiling)
 
+    def warm_up(self) -> None:
+        """Build what most grammars share, beside whatever comes first."""
+        self._threads.submit(self._compiler.warm_up)
+
     def add(self, req: Req) -> None:
         """Start compiling the request's constraint."""
         self._compiling.append((req, self._threads.submit(self._compile, req.params)))
@@ -87,11 +91,9 @@ class GrammarQueue:
                 req.warnings = list(compiled.grammar.warnings)
                 ready.append(req)
                 self.served += 1
-            elif isinstance(error, GrammarError):
-                failed.append(CompileFailure(req, str(error)))
-                self.refused += 1
             else:
-                raise error
+                failed.append(CompileFailure(req, _reason(error)))
+                self.refused += 1
         self._compiling = waiting
         return ready, failed
 
@@ -108,3 +110,11 @@ class GrammarQueue:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a constraint is refused. A mistake of ours ends its request and no other one."""
+    if isinstance(error, GrammarError):
+        return str(error)
+    logger.error("a constraint could not be compiled", exc_info=error)
+    return f"the constraint could not be compiled: {type(error).__name__}"

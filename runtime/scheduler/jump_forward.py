@@ -1,7 +1,7 @@
 """Jump-forward: text that the grammar forces is appended as tokens without being decoded.
 
-The forced bytes are tokenised together with the tail of the output, so that token borders fall
-where the model expects them, and a last token is given back while the grammar still admits a
+The forced bytes are tokenised together with the last word of the output, so that token borders
+fall where the model expects them, and a last token is given back while the grammar still admits a
 longer one in its place (selective healing). The idea is the SGLang paper's (section 4); the
 healing follows from measuring how often plain retokenisation is not canonical.
 """
@@ -15,11 +15,9 @@ import numpy as np
 
 from sglang_lang.constrained.matcher import GrammarMatcher
 
-from .req import Req
+from .req import MAX_RETOKENIZED, Req
 
-TAIL_TOKENS = 8  # most output tokens that are tokenised again with the forced text
 MAX_HEALED = 2  # most tokens given back
-WORD_STARTS = (b" ", b"\n", b"\t", b'"', b"{", b"[", b",", b":")
 
 
 class Retokenizer(Protocol):
@@ -62,36 +60,43 @@ class JumpForward:
         forced = matcher.forced()
         if not forced:
             return None
-        output = req.output_ids
-        tail = self._tail(output[len(output) - matcher.num_constrained :])
+        output_len = req.known_output_len
+        tail = self._tail(req)
         text = self._bytes(tail) + forced
         ids = self._encode(text)
         if self._bytes(ids) != text:  # the vocabulary has no token for some byte of it
             return None
         shared = _common_prefix(tail, ids)
         matcher.rollback(len(tail) - shared)
-        for token_id in ids[shared:]:
-            accepted = matcher.accept_token(token_id)
-            assert accepted, f"forced text {forced!r} refuses its own token {token_id}"
-        before_tail = len(output) - len(tail)
+        for count, token_id in enumerate(ids[shared:]):
+            if not matcher.accept_token(token_id):  # a limit of another engine
+                matcher.rollback(count)
+                for given_back in tail[shared:]:
+                    matcher.accept_token(given_back)
+                return None
+        before_tail = output_len - len(tail)
         if not matcher.is_terminated():
             ids = self._heal(req, matcher, ids, shared, before_tail)
         if ids == tail:
             return None
         return Jump(before_tail + shared, ids[shared:])
 
-    def _tail(self, output: list[int]) -> list[int]:
-        """The last tokens of constrained output, from one that starts a word, if they tokenise to
-        themselves.
+    def _tail(self, req: Req) -> list[int]:
+        """The last constrained tokens, from the latest one that surely starts a word.
+
+        Free text, such as reasoning before the constraint, stays as the model wrote it.
         """
-        for length in range(1, min(TAIL_TOKENS, len(output)) + 1):
-            first = self._token_bytes[output[-length]]
+        assert req.matcher is not None
+        output_len = req.known_output_len
+        constrained = min(req.matcher.num_constrained, output_len)
+        for length in range(1, min(constrained, MAX_RETOKENIZED) + 1):
+            at = len(req.tokens) - length
+            first = self._token_bytes[req.tokens[at]]
             if first is None:
                 break
-            if first.startswith(WORD_STARTS) or length == len(output):
-                tail = output[-length:]
-                if self._encode(self._bytes(tail)) == tail:
-                    return tail
+            before = self._token_bytes[req.tokens[at - 1]] if length < output_len else None
+            if length == constrained or _starts_word(before, first):
+                return req.tokens[at:].tolist()
         return []
 
     def _heal(
@@ -129,6 +134,22 @@ class JumpForward:
 
     def _bytes(self, ids: list[int]) -> bytes:
         return b"".join(self._token_bytes[token_id] or b"" for token_id in ids)
+
+
+def _starts_word(before: bytes | None, token: bytes) -> bool:
+    """Whether every tokenizer splits the text in front of this token before it looks for tokens.
+
+    They split in front of a space, and between a letter or digit and punctuation; not always
+    between punctuation and what follows it.
+    """
+    if token[:1] in (b" ", b"\t"):
+        return True
+    return (
+        before is not None
+        and before[-1:].isalnum()
+        and token[:1].isascii()
+        and (not token[:1].isalnum())
+    )
 
 
 def _common_prefix(a: list[int], b: list[int]) -> int:

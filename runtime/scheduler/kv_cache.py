@@ -175,6 +175,8 @@ class KVCache:
     def publish(self, req: Req) -> None:
         """Hand the request's computed KV to the tree, so that others share it from now on.
 
+        Of a request that goes on, only what stays as it is.
+
         intervals, p = what the tree held already::
 
             0        cached_len        p          aligned kv_len   alloc_len
@@ -182,7 +184,7 @@ class KVCache:
                           freed; the row takes the tree's slots
         """
         assert req.pool_idx is not None and req.node is not None
-        length = min(req.kv_len, len(req.tokens))
+        length = min(req.kv_len, len(req.tokens) if req.finish else req.settled_len)
         end = length - length % self.page_size
         if end <= req.cached_len:
             return

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sglang_lang.constrained.batch import fill_batch
+from sglang_lang.constrained.matcher import GrammarMatcher
+
 from .batch import Batch, Part
 
 Bitmask = npt.NDArray[np.int32]
@@ -19,11 +22,16 @@ def step_masks(batch: Batch, mask_words: int) -> Bitmask | None:
     if not parts:
         return None
     bitmask = np.full((sum(part.num_sampled for part in parts), mask_words), -1, dtype=np.int32)
+    undrafted: list[GrammarMatcher | None] = [None] * len(bitmask)
     row = 0
     for part in parts:
         if part.req.finish is None:
-            _fill(part, bitmask, row)
+            if part.draft:
+                _fill(part, bitmask, row)
+            else:
+                undrafted[row] = part.req.matcher
         row += part.num_sampled
+    fill_batch(undrafted, bitmask)
     return bitmask
 
 

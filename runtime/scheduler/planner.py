@@ -84,7 +84,7 @@ class Planner:
                 several.append(req)
             elif missing == 0 or (req.pending and known + req.pending >= req.most_tokens):
                 continue  # it only waits for its last token
-            elif req.kv_len >= req.prompt_len:
+            elif req.kv_len >= req.score_end:
                 parts.append(Part(req, req.kv_len, 1, True))
             else:
                 parts.append(_part(req, 1))
@@ -217,11 +217,11 @@ def launch_parts(parts: list[Part]) -> Batch:
 
 def _part(req: Req, length: int) -> Part:
     end = req.kv_len + length
-    samples = end == req.total_len and not req.prefill_only
+    samples = end == req.total_len and req.ends_when_computed is None
     part = Part(req, req.kv_len, length, samples)
-    if req.scored_len < req.prompt_len:
+    if req.scored_len < req.score_end:
         part.score_first = max(req.scored_len, req.kv_len + 1)
-        part.score_last = min(end, req.prompt_len - 1)
+        part.score_last = min(end, req.score_end - 1)
     if req.request.pooling == "mean":
         part.pool_from = req.kv_len
     elif req.request.pooling == "last" and end == req.prompt_len:

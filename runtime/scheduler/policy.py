@@ -140,11 +140,13 @@ def is_old(req: Req) -> bool:
 
 
 def fair_order(policy: SchedulePolicy, waiting: Sequence[Req]) -> Sequence[Req]:
-    """The policy's order, but old requests first, so that none waits for ever."""
+    """The policy's order, but background requests last, and old ones first: none waits for ever."""
     old = [req for req in waiting if is_old(req)]
-    if not old:
+    background = [req for req in waiting if _priority(req) < 0 and not is_old(req)]
+    if not old and not background:
         return policy.order(waiting)
-    return [*old, *policy.order([req for req in waiting if not is_old(req)])]
+    others = [req for req in waiting if _priority(req) >= 0 and not is_old(req)]
+    return [*old, *policy.order(others), *policy.order(background)]
 
 
 def take_out(waiting: list[Req], admitted: Sequence[Req]) -> None:

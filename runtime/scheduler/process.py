@@ -24,7 +24,7 @@ def main() -> int:
     logs.set_up(args.log_level, args.log_format)
     port = ZmqSchedulerPort(start.addresses)
     try:
-        scheduler, ready = make_scheduler(args, port)
+        scheduler, ready = make_scheduler(args, port, start.weights_path)
     except SGLangError as error:
         port.send([SchedulerFailed(message=str(error))])
         port.close()

@@ -16,6 +16,8 @@ from ..messages import FinishReason, GenerateRequest, Logprobs, RequestTimes
 from ..sampling_params import SamplingParams
 from .stop_checker import StopChecker
 
+MAX_RETOKENIZED = 8  # most output tokens that jump-forward tokenises again with forced text
+
 
 class Req:
     """A sequence that still has tokens to compute.
@@ -57,6 +59,8 @@ class Req:
         "forced_tokens",
         "num_retractions",
         "scored_len",
+        "score_end",
+        "ends_when_computed",
         "input_logprobs",
         "output_logprobs",
         "arrival",
@@ -98,7 +102,11 @@ class Req:
         self.num_retractions = 0
         self.input_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
         self.output_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
-        self.scored_len = self._first_scored()  # prompt tokens before it need no logprob any more
+        # Known tokens at scored_len .. score_end want a logprob that the steps on them yield.
+        self.scored_len = self._first_scored()
+        self.score_end = self.prompt_len
+        # How it ends once all known tokens are computed, instead of sampling another one.
+        self.ends_when_computed = FinishReason("length") if self.prefill_only else None
         self.arrival = time.monotonic()
         self.queued = self.arrival  # later for one whose grammar is compiled first
         self.started: float | None = None  # when it was first in a batch
@@ -166,15 +174,37 @@ class Req:
         """The first ``end`` known tokens as an array of its own."""
         return np.frombuffer(self.tokens, dtype=np.int32, count=end).copy()
 
-    def replace_tail(self, keep: int, new_ids: list[int]) -> None:
-        """Keep ``keep`` output tokens, then append ``new_ids``; KV past the kept tokens is void."""
+    @property
+    def settled_len(self) -> int:
+        """Leading tokens that stay what they are, so that their KV may be shared already."""
+        if self.matcher is None:
+            return len(self.tokens)
+        return max(self.prompt_len, len(self.tokens) - MAX_RETOKENIZED)
+
+    def cut_output(self, keep: int) -> None:
+        """Keep ``keep`` output tokens; the KV and the logprobs of the others are void."""
         kept_total = self.prompt_len + keep
         del self.tokens[kept_total:]
         self.kv_len = min(self.kv_len, kept_total)
+        if self.output_logprobs is not None:
+            self.output_logprobs.cut(max(0, keep - self.sent_len))
         if keep < self.sent_len:
             self.withdrawn += self.sent_len - keep
             self.sent_len = keep
-        self.tokens.extend(new_ids)
+
+    def compute_from(self, first: int) -> None:
+        """The known tokens from position ``first`` on were not sampled: see to their rows.
+
+        The row of the last one predicts the next token. If logprobs are wanted, those of the
+        tokens come with the steps on them, of which the row before ``first`` is one; a slot that
+        the tree has of it gets what it holds already.
+        """
+        self.kv_len = min(self.kv_len, len(self.tokens) - 1)
+        if self.output_logprobs is not None:
+            self.kv_len = min(self.kv_len, first - 1)
+            if self.scored_len >= self.score_end:  # else the prompt's still come
+                self.scored_len = first
+            self.score_end = len(self.tokens)
 
     # ------------------------------------------------------------------ pooling
 
@@ -210,15 +240,24 @@ class Req:
         return max(start, 1)
 
     @property
+    def reportable_len(self) -> int:
+        """Tokens that the client may be told of: with logprobs, those that have and keep theirs."""
+        if self.output_logprobs is None:
+            return len(self.tokens)
+        scored = self.prompt_len + self.sent_len + len(self.output_logprobs.values)
+        return scored if self.finish else min(scored, self.settled_len)
+
+    @property
     def longest_usable_prefix(self) -> int:
         """How many leading tokens may come from the cache.
 
         The last token is always recomputed (its hidden state predicts the next one), and so is
-        the token before the first one to be scored. A mean needs the hidden states of all.
+        the token before the first one to be scored. What may be retokenised is not shared, and a
+        mean needs the hidden states of all.
         """
         if self.request.pooling == "mean":
             return 0
-        limit = len(self.tokens) - 1
-        if self.scored_len < self.prompt_len:
+        limit = min(len(self.tokens) - 1, self.settled_len)
+        if self.scored_len < self.score_end:
             limit = min(limit, self.scored_len - 1)
         return limit

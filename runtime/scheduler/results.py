@@ -7,13 +7,13 @@ from sglang_lang.constrained.matcher import GrammarMatcher
 from ..messages import FinishReason, Logprobs, RequestOutput
 from ..model_executor.step import StepResult, TokenLogprob
 from .batch import Part
-from .jump_forward import JumpForward
+from .jump_forward import Jump, JumpForward
 from .req import Req
 from .speculation import NgramSpeculation
 
 _UNSPEAKABLE = FinishReason(
     "abort",
-    message="the model's vocabulary has no token that the constraint allows next",
+    message="the constraint allows no token of the model's vocabulary next, or is too large",
     status_code=400,
 )
 
@@ -39,6 +39,7 @@ class ResultProcessor:
         self._jump_forward = jump_forward
         self._stream_interval = stream_interval
         self._speculation = speculation
+        self.generated_tokens = 0  # forced ones included
 
     # ------------------------------------------------------------------ tokens
 
@@ -77,13 +78,8 @@ class ResultProcessor:
         return True
 
     def may_jump(self, req: Req) -> bool:
-        """Whether a token of this request may bring others with it.
-
-        Logprobs of forced tokens would have to be computed, so a request for them decodes them.
-        """
-        if self._jump_forward is None or req.request.return_logprob:
-            return False
-        return req.matcher is not None
+        """Whether a token of this request may bring others with it."""
+        return self._jump_forward is not None and req.matcher is not None
 
     def start(self, req: Req) -> None:
         """Before the first step: a grammar may force the output's beginning."""
@@ -92,6 +88,7 @@ class ResultProcessor:
 
     def _append(self, req: Req, token_id: int) -> None:
         req.tokens.append(token_id)
+        self.generated_tokens += 1
         params = req.params
         output_len = len(req.tokens) - req.prompt_len
         if token_id in self._eos or token_id in params.stop_token_ids:
@@ -113,30 +110,35 @@ class ResultProcessor:
 
     def _finish_or_jump(self, req: Req, matcher: GrammarMatcher) -> bool:
         """Whether the end of the output was replaced by forced text."""
-        jump = None
-        if self._jump_forward is not None and self.may_jump(req):
-            jump = self._jump_forward.jump(req)
-            if jump is not None:
-                req.replace_tail(jump.kept, [])
-                if req.stop_checker is not None:
-                    req.stop_checker.rewind(req.output_ids)
-                for token_id in jump.new_ids:
-                    self._append(req, token_id)
-                    req.forced_tokens += 1
-                    if req.finish is not None:
-                        return True
-        if matcher.is_terminated():
+        jump = None if self._jump_forward is None else self._jump_forward.jump(req)
+        if jump is not None:
+            self._take_jump(req, jump)
+        if req.finish is None and matcher.is_terminated():
             req.finish = FinishReason("stop")
+        if jump is not None and req.output_logprobs is not None:
+            # Their logprobs are still to come.
+            req.ends_when_computed, req.finish = req.finish, None
         return jump is not None
+
+    def _take_jump(self, req: Req, jump: Jump) -> None:
+        if jump.kept < req.known_output_len:
+            req.cut_output(jump.kept)
+            if req.stop_checker is not None:
+                req.stop_checker.rewind(req.output_ids)
+        for token_id in jump.new_ids:
+            self._append(req, token_id)
+            req.forced_tokens += 1
+            if req.finish is not None:
+                break
+        req.compute_from(req.prompt_len + jump.kept)
 
     # ------------------------------------------------------------------ logprobs
 
     def take_scored(self, part: Part, scored: list[TokenLogprob]) -> None:
-        """Logprobs of prompt tokens that this step has computed."""
+        """Logprobs of prompt tokens and forced ones that this step has computed."""
         req = part.req
-        logprobs = req.input_logprobs
-        assert logprobs is not None
         for position, logprob in enumerate(scored, part.score_first):
+            logprobs = req.input_logprobs if position < req.prompt_len else req.output_logprobs
             top = logprob.top[: req.request.top_logprobs_num]
             _add_logprob(logprobs, req.tokens[position], logprob._replace(top=top))
 
@@ -145,13 +147,13 @@ class ResultProcessor:
     def report(self, req: Req) -> RequestOutput | None:
         """What the client has not been told yet, if it is time to tell."""
         sent_len = req.prompt_len + req.sent_len
-        new = len(req.tokens) - sent_len
+        new = req.reportable_len - sent_len
         if req.finish is None and not (req.request.stream and new >= self._stream_interval):
             return None
         req.sent_len += new
         output = RequestOutput(
             rid=req.rid,
-            token_ids=req.tokens[sent_len:].tolist(),
+            token_ids=req.tokens[sent_len : sent_len + new].tolist(),
             replaced=req.withdrawn,
             finish=req.finish,
             prompt_tokens=req.prompt_len,
@@ -165,9 +167,9 @@ class ResultProcessor:
             pooled=req.pooled() if req.finish is not None else b"",
             warnings=req.warnings,
         )
-        if req.request.return_logprob:
+        if req.output_logprobs is not None:
             output.input_logprobs, req.input_logprobs = req.input_logprobs, Logprobs()
-            output.output_logprobs, req.output_logprobs = req.output_logprobs, Logprobs()
+            output.output_logprobs = req.output_logprobs.take(new)
         req.withdrawn = 0
         return output
 
@@ -197,8 +199,8 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
             req.add_hidden(part.start, hidden)
         if sampled:
             results.take_sampled(part, sampled)
-        elif req.prefill_only and part.start + part.length == req.prompt_len:
-            req.finish = FinishReason("length")
+        elif part.start + part.length == len(req.tokens):
+            req.finish = req.ends_when_computed
         touched.append(req)
     return touched
 

@@ -20,27 +20,27 @@ from ..ipc import SchedulerPort
 from ..messages import (
     AbortRequest,
     BatchOutput,
-    ControlReply,
     ControlRequest,
     FinishReason,
     FromScheduler,
     GenerateRequest,
     RequestOutput,
-    SchedulerMetrics,
     ToScheduler,
 )
 from ..model_executor.model_runner import LaunchedStep
 from ..model_executor.step import StepInput
+from .admin import Admin, RequestsInHand
 from .batch import Batch
+from .control import Control
 from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
 from .masks import step_masks
-from .metrics import Measured, measure, snapshot
 from .pace import StepPace
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
+from .served_model import ServedModel
 from .stats import SchedulerStats
 from .step_builder import StepBuilder
 from .stop_checker import StopChecker, TokenBytes
@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_WAIT_MS = 1000
 COMPILING_WAIT_MS = 2
+ADMIN_WAIT_MS = 20
 LOADING_WAIT_MS = 1
 
 
@@ -84,6 +85,7 @@ class Scheduler:
         vocab_size: number of logits.
         overlap: plan a step while the one before computes.
         random_seed: seeds the requests that bring no seed of their own.
+        served: the model, for an operator who changes it; None where nobody does.
     """
 
     def __init__(  # noqa: PLR0913  (every part is handed in)
@@ -101,6 +103,7 @@ class Scheduler:
         vocab_size: int,
         overlap: bool,
         random_seed: int | None,
+        served: ServedModel | None = None,
     ) -> None:
         self._port = port
         self.runner = runner
@@ -121,6 +124,12 @@ class Scheduler:
         self._outbox: list[RequestOutput] = []
         self._replies: list[FromScheduler] = []
         self._stopping = False
+        requests = RequestsInHand(
+            self.queues, grammars, kv, self.stats, self._collect, self._abort, self._retract
+        )
+        self._admin = Admin(requests, served)
+        parts = (self.queues, kv, planner, grammars, self.stats, limits)
+        self._questions = Control(parts, self._admin.flush_cache)
 
     # ------------------------------------------------------------------ the loop
 
@@ -133,6 +142,7 @@ class Scheduler:
             self.kv.close(save=self._stopping)
             self.runner.close()
             self._grammars.close()
+            self._admin.close()
             self._port.close()
 
     def step(self) -> None:
@@ -141,7 +151,7 @@ class Scheduler:
         if self._planner.victims or self._must_know_tokens():
             self._collect()
         self._make_room()
-        batch = self._plan()
+        batch = None if self._admin.holds else self._plan()
         launched = self._launch(batch) if batch is not None else None
         self._collect()
         self._in_flight = launched
@@ -172,7 +182,8 @@ class Scheduler:
             self._retract(self._planner.policy.retracts_first(running))
             self._planner.new_token_ratio.after_retraction(running)
             return self._plan()
-        parts += self._planner.admit(self.queues, budget)
+        if not self._admin.drains:
+            parts += self._planner.admit(self.queues, budget)
         if not parts:
             return None
         self._planner.new_token_ratio.decay()
@@ -186,7 +197,7 @@ class Scheduler:
             for part in batch.parts:
                 if part.start < part.req.prompt_len:
                     self.kv.publish(part.req)
-        self.stats.count_step(batch)
+        self.stats.count_step(batch, self._results.generated_tokens)
         return InFlight(batch, launched)
 
     def _give_masks(self, in_flight: InFlight) -> None:
@@ -222,10 +233,13 @@ class Scheduler:
                     self._add(message)
                 elif isinstance(message, AbortRequest):
                     self._abort(message)
-                else:
+                elif isinstance(message, ControlRequest):
                     self._control(message)
+                else:
+                    self._replies += self._admin.take(message)
             if self._in_flight is None or not self._pace.patience_ms():
                 break
+        self._replies += self._admin.poll()
         ready, failed = self._grammars.poll()
         for failure in failed:
             constraint = failure.req.params.constraint
@@ -245,8 +259,14 @@ class Scheduler:
         """How long the loop may wait for a message: hardly at all while there is work."""
         if self._in_flight is not None:
             return self._pace.patience_ms()
-        if self.queues.running or self.queues.waiting:
-            return LOADING_WAIT_MS if self.kv.is_loading and not self.queues.running else 0
+        if self._admin.is_busy:
+            return 0 if self.queues.running and not self._admin.holds else ADMIN_WAIT_MS
+        if self._admin.holds:
+            return IDLE_WAIT_MS
+        if self.queues.running:
+            return 0
+        if self.queues.waiting:
+            return LOADING_WAIT_MS if self.kv.is_loading else 0
         return COMPILING_WAIT_MS if len(self._grammars) else IDLE_WAIT_MS
 
     def _add(self, request: GenerateRequest) -> None:
@@ -334,34 +354,6 @@ class Scheduler:
             self._outbox, self._replies = [], []
 
     def _control(self, request: ControlRequest) -> None:
-        ok, message = True, ""
-        data: dict[str, object] = {}
-        metrics: SchedulerMetrics | None = None
-        match request.action:
-            case "flush_cache":
-                ok, message = self._flush_cache()
-            case "shutdown":
-                self._stopping = True
-            case "stats":
-                data = snapshot(*self._measured())
-            case "metrics":
-                metrics = measure(*self._measured())
-            case "radix_tree":
-                data = self.kv.tree(request.most_nodes)
-            case "pin_prefix":
-                pinned = self.kv.pin(request.input_ids, request.extra_key)
-                ok, data = pinned is not None, {"pinned_tokens": pinned}
-            case "unpin_prefix":
-                ok = self.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
-        reply = ControlReply(id=request.id, ok=ok, message=message, data=data, metrics=metrics)
-        self._replies.append(reply)
-
-    def _measured(self) -> Measured:
-        return self.queues, self.kv, self._planner, self._grammars, self.stats, self._limits
-
-    def _flush_cache(self) -> tuple[bool, str]:
-        if self.queues.running or self.queues.waiting or len(self._grammars):
-            return False, "requests are running: the cache can only be flushed when none is"
-        self._collect()
-        self.kv.reset()
-        return True, ""
+        if request.action == "shutdown":
+            self._stopping = True
+        self._replies.append(self._questions.answer(request))

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
-from sglang_lang.constrained.vocabulary import Vocabulary
-from sglang_lang.kernels.dispatch import load_ops
+from sglang_lang.constrained.vocabulary_store import load_vocabulary
+from sglang_lang.kernels.dispatch import Ops, load_ops
+from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
 from sglang_lang.radix_cache.prefix_cache import NoCache, PrefixCache, RadixCache
 
-from ..checkpoints.checkpoint import open_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, open_checkpoint
 from ..checkpoints.config import ModelConfig
 from ..ipc import SchedulerPort
 from ..messages import SchedulerReady
 from ..model_executor.memory import available_bytes, fit_slots, slot_bytes
 from ..model_executor.model_runner import ModelRunner
-from ..models.registry import load_model
+from ..models.registry import CausalLM, load_model
 from ..server_args import ServerArgs
 from ..text.chat import load_tokenizer
 from ..text.tokenizer import Tokenizer
@@ -35,6 +36,7 @@ from .planner import Planner
 from .policy import schedule_policy
 from .results import ResultProcessor
 from .scheduler import Scheduler
+from .served_model import ServedModel
 from .speculation import NgramSpeculation
 from .step_builder import StepBuilder
 from .tier_setup import make_tier
@@ -59,19 +61,20 @@ class LoadTimes:
         self._last = now
 
 
-def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, SchedulerReady]:
+def make_scheduler(
+    args: ServerArgs, port: SchedulerPort, weights_path: str | None = None
+) -> tuple[Scheduler, SchedulerReady]:
     """Load the model and put a scheduler around it.
 
     Args:
         args: resolved arguments.
         port: where the scheduler's messages come from and go to.
+        weights_path: safetensors that have replaced the model's own weights since the start.
 
-    Returns:
-        the scheduler, and the message that tells the API side what it can do.
+    Returns the scheduler, and the message that tells the API side what it can do.
 
     Raises:
-        ModelLoadError: the checkpoint cannot be loaded.
-        ServerArgsError: the arguments ask for what memory or model do not allow.
+        ModelLoadError, ServerArgsError: the checkpoint cannot be loaded as the arguments ask.
     """
     times = LoadTimes()
     if args.cpu_threads is not None:
@@ -82,7 +85,9 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
     context_len = min(args.context_length or config.context_len, config.context_len)
-    model = load_model(checkpoint, ops, DTYPES[args.dtype], device, context_len, args.quantization)
+    weights = open_checkpoint(weights_path, "safetensors") if weights_path else checkpoint
+    load = _loader(args, ops, device, context_len)
+    model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
     eos_token_ids = frozenset(tokenizer.eos_token_ids)
@@ -98,8 +103,7 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
-    spelled = _spelled_bytes(tokenizer)
-    speculation = _speculation(args)
+    spelled, speculation = _spelled_bytes(tokenizer), _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
@@ -107,15 +111,30 @@ def make_scheduler(args: ServerArgs, port: SchedulerPort) -> tuple[Scheduler, Sc
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
         results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=GrammarQueue(_grammar_compiler(args, tokenizer, spelled)),
+        grammars=_grammars(args, tokenizer, spelled),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
         overlap=not args.disable_overlap_schedule,
         random_seed=args.random_seed,
+        served=ServedModel(runner, weights, load),
     )
     times.mark("scheduler")
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
+
+
+def _grammars(args: ServerArgs, tokenizer: Tokenizer, spelled: list[bytes]) -> GrammarQueue:
+    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+    grammars.warm_up()
+    return grammars
+
+
+def _loader(
+    args: ServerArgs, ops: Ops, device: torch.device, context_len: int
+) -> Callable[[Checkpoint], CausalLM]:
+    """Reads a checkpoint's weights as the arguments ask for them."""
+    dtype = DTYPES[args.dtype]
+    return lambda source: load_model(source, ops, dtype, device, context_len, args.quantization)
 
 
 def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
@@ -185,8 +204,9 @@ def _kv_pool(
     args: ServerArgs, config: ModelConfig, context_len: int, device: torch.device
 ) -> tuple[TokenToKVPool, int]:
     name = args.dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
-    dtype = DTYPES[name]
-    shape = (config.num_layers, config.num_kv_heads, config.head_dim)
+    dtype = torch.int8 if name == "int8" else DTYPES[name]
+    width = row_width(config.head_dim, dtype)
+    shape = (config.num_layers, config.num_kv_heads, width)
     if args.max_total_tokens is not None:
         num_slots = args.max_total_tokens + -args.max_total_tokens % args.page_size
     else:
@@ -213,5 +233,5 @@ def _prefix_cache(
 def _grammar_compiler(
     args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> GrammarCompiler:
-    vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, tokenizer.eos_token_ids)
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
     return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)

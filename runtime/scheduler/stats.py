@@ -13,13 +13,17 @@ RATE_WINDOW_SECONDS = 5.0
 
 @dataclass(slots=True)
 class SchedulerStats:
-    """Totals since the start; ``gen_throughput`` over the last seconds in which steps ran."""
+    """Totals since the start; ``gen_throughput`` over the last seconds in which steps ran.
+
+    ``generated_tokens`` are told as they come, ``output_tokens`` once their request has ended.
+    """
 
     steps: int = 0
     prefill_tokens: int = 0
     decode_tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    generated_tokens: int = 0
     output_tokens: int = 0
     forced_tokens: int = 0
     drafted_tokens: int = 0
@@ -30,20 +34,20 @@ class SchedulerStats:
     idle_seconds: float = 0.0
     gen_throughput: float = 0.0
     _window_start: float = field(default_factory=time.monotonic)
-    _window_tokens: int = 0
+    _window_first: int = 0
 
-    def count_step(self, batch: Batch) -> None:
+    def count_step(self, batch: Batch, generated_tokens: int) -> None:
         parts = batch.parts
         prefill = sum([part.length for part in parts if part.start < part.req.prompt_len])
         self.steps += 1
         self.prefill_tokens += prefill
         self.decode_tokens += batch.num_tokens - prefill
-        self._window_tokens += sum([part.samples for part in parts])
+        self.generated_tokens = generated_tokens
         now = time.monotonic()
         elapsed = now - self._window_start
         if elapsed >= RATE_WINDOW_SECONDS:
-            self.gen_throughput = self._window_tokens / elapsed
-            self._window_start, self._window_tokens = now, 0
+            self.gen_throughput = (generated_tokens - self._window_first) / elapsed
+            self._window_start, self._window_first = now, generated_tokens
 
     @property
     def recent_throughput(self) -> float:

@@ -55,11 +55,11 @@ def reasoning_tokens(
 ) -> int:
     """How many of the output tokens are reasoning, its end included."""
     end = turn.reasoning_end
-    if not has_reasoned or end is None:
+    if end is None:
         return 0
     written, mark = bytearray(), end.encode()
     for count, token_id in enumerate(generation.output_ids, 1):
         written += manager.token_text_bytes(token_id)
         if mark in written[-2 * len(mark) - 64 :]:
             return count
-    return len(generation.output_ids)
+    return len(generation.output_ids) if has_reasoned else 0

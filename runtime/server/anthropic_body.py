@@ -13,6 +13,8 @@ import msgspec
 
 from ..errors import RequestError
 from ..sampling_params import SamplingParams
+from ..text.dialect import Conversation
+from ..text.tool_calls.tools import Tool, ToolUse, tool_of, tool_use
 
 MAX_MESSAGES = 100_000
 
@@ -60,7 +62,7 @@ class SearchResult(msgspec.Struct, tag="search_result"):
         return "\n".join([self.title, self.source, *(part.text for part in self.content)])
 
 
-class ToolUse(msgspec.Struct, tag="tool_use"):
+class ToolUseBlock(msgspec.Struct, tag="tool_use"):
     id: str
     name: str
     input: dict[str, Any]
@@ -72,7 +74,9 @@ class ToolResult(msgspec.Struct, tag="tool_result"):
     is_error: bool | None = None
 
 
-Block = Text | Thinking | RedactedThinking | Image | Document | SearchResult | ToolUse | ToolResult
+Block = (
+    Text | Thinking | RedactedThinking | Image | Document | SearchResult | ToolUseBlock | ToolResult
+)
 
 
 class Message(msgspec.Struct):
@@ -80,7 +84,7 @@ class Message(msgspec.Struct):
     content: str | list[Block]
 
 
-class Tool(msgspec.Struct):
+class ToolBody(msgspec.Struct):
     """A tool that the client runs; ``type`` is set for those of Anthropic's own servers."""
 
     name: str
@@ -89,25 +93,32 @@ class Tool(msgspec.Struct):
     type: str | None = None
     strict: bool | None = None
 
-    def as_function(self) -> dict[str, Any]:
+    def tool(self, where: str) -> Tool:
         if self.type not in (None, "custom") or self.input_schema is None:
             raise RequestError(
                 f"the tool {self.name!r} is none that the client runs: give it an input_schema, "
                 "and no type but 'custom'",
-                param="tools",
+                param=where,
             )
-        function: dict[str, Any] = {"name": self.name, "parameters": self.input_schema}
-        if self.description is not None:
-            function["description"] = self.description
-        if self.strict is not None:
-            function["strict"] = self.strict
-        return {"type": "function", "function": function}
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.input_schema,
+            "strict": self.strict,
+        }
+        return tool_of(function, where)
 
 
 class ToolChoice(msgspec.Struct):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
+
+    def as_openai(self) -> Any:
+        """The choice in OpenAI's words."""
+        if self.type == "tool":
+            return {"type": "function", "name": self.name}
+        return "required" if self.type == "any" else self.type
 
 
 class ThinkingConfig(msgspec.Struct):
@@ -131,18 +142,28 @@ class PromptBody(msgspec.Struct, kw_only=True):
     model: str
     messages: list[Message]
     system: str | list[Text] | None = None
-    tools: list[Tool] | None = None
+    tools: list[ToolBody] | None = None
     tool_choice: ToolChoice | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
 
-    def conversation(self) -> list[dict[str, Any]]:
-        """The messages as chat templates take them: role, content, tool_calls.
+    def conversation(self) -> Conversation:
+        """What to answer, as every protocol puts it.
 
         Raises:
-            RequestError: there are none, or one holds what this model cannot read.
+            RequestError: a field is wrong, or holds what this model cannot read.
         """
+        return Conversation(
+            self._turns(),
+            self._tool_use(),
+            self._template_kwargs(),
+            # An answer goes on from a last message of the assistant's own.
+            continues_final_message=self.messages[-1].role == "assistant",
+        )
+
+    def _turns(self) -> list[dict[str, Any]]:
+        """The messages as chat templates take them: role, content, tool_calls."""
         if not self.messages:
             raise RequestError("at least one message is required", param="messages")
         if len(self.messages) > MAX_MESSAGES:
@@ -154,24 +175,27 @@ class PromptBody(msgspec.Struct, kw_only=True):
                 turns.append({"role": message.role, "content": message.content})
             elif message.role == "assistant":
                 turns.append(_assistant_turn(message.content, f"messages.{place}.content"))
-                tool_names |= {b.id: b.name for b in message.content if isinstance(b, ToolUse)}
+                tool_names |= {b.id: b.name for b in message.content if isinstance(b, ToolUseBlock)}
             else:
                 turns += _user_turns(message, tool_names, f"messages.{place}.content")
         return turns
 
-    @property
-    def continues(self) -> bool:
-        """Whether the answer goes on from the last message, one of the assistant's own."""
-        return self.messages[-1].role == "assistant"
+    def _tool_use(self) -> ToolUse:
+        tools = [tool.tool(f"tools.{i}") for i, tool in enumerate(self.tools or ())]
+        choice = self.tool_choice
+        if choice is None:
+            return tool_use(tools, None)
+        return tool_use(tools, choice.as_openai(), not choice.disable_parallel_tool_use)
 
-    def functions(self) -> list[dict[str, Any]] | None:
-        """The tools as OpenAI writes them."""
-        return [tool.as_function() for tool in self.tools] if self.tools else None
-
-    def template_kwargs(self) -> dict[str, Any]:
-        if self.thinking is None:
-            return {}
-        return {"enable_thinking": self.thinking.type != "disabled"}
+    def _template_kwargs(self) -> dict[str, Any]:
+        """Thinking and effort in the words of chat templates; what one does not know is unused."""
+        kwargs: dict[str, Any] = {}
+        if self.thinking is not None:
+            thinks = self.thinking.type != "disabled"
+            kwargs |= {"enable_thinking": thinks, "thinking": thinks}
+        if self.output_config is not None and self.output_config.effort is not None:
+            kwargs["reasoning_effort"] = self.output_config.effort
+        return kwargs
 
 
 class MessagesBody(PromptBody, kw_only=True):
@@ -184,8 +208,6 @@ class MessagesBody(PromptBody, kw_only=True):
 
     def sampling_params(self) -> SamplingParams:
         """To our own parameters; errors name Anthropic's fields."""
-        if self.max_tokens < 0:
-            raise RequestError(f"must be at least 0, got {self.max_tokens}", param="max_tokens")
         values: dict[str, Any] = {
             "max_new_tokens": self.max_tokens,
             "stop": self.stop_sequences,
@@ -197,7 +219,22 @@ class MessagesBody(PromptBody, kw_only=True):
         output_format = given or self.output_format
         if output_format is not None:
             values["json_schema"] = output_format.schema
-        return SamplingParams.from_dict(values)
+        try:
+            return SamplingParams.from_dict(values)
+        except RequestError as error:
+            ours = error.param or ""
+            theirs = self.param_names().get(ours, ours)
+            raise RequestError(error.message.replace(ours, theirs), param=theirs) from error
+
+    def param_names(self) -> dict[str, str]:
+        """Our sampling parameters that the client knows by other names."""
+        return {
+            "max_new_tokens": "max_tokens",
+            "stop": "stop_sequences",
+            "json_schema": "output_config.format.schema",
+            "tool_calls": "tools",
+            "structural_tag": "tools",
+        }
 
 
 def _system(system: str | list[Text] | None) -> Iterator[dict[str, Any]]:
@@ -210,7 +247,7 @@ def _assistant_turn(blocks: Iterable[Block], where: str) -> dict[str, Any]:
     text, thoughts = "", ""
     calls: list[dict[str, Any]] = []
     for place, block in enumerate(blocks):
-        if isinstance(block, ToolUse):
+        if isinstance(block, ToolUseBlock):
             function = {"name": block.name, "arguments": block.input}
             calls.append({"id": block.id, "type": "function", "function": function})
         elif isinstance(block, Thinking):

@@ -7,7 +7,10 @@ from typing import Any
 
 import msgspec
 
+from ..text.answer import Answer
 from ..text.generation import Generation
+from ..text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
+from .anthropic_body import MessagesBody
 from .errors import message_of, status_of
 
 _encoder = msgspec.json.Encoder()
@@ -51,16 +54,38 @@ def usage_of(generation: Generation) -> dict[str, Any]:
     }
 
 
-def stop_of(generation: Generation, max_tokens: int) -> tuple[str, str | None]:
-    """(stop_reason, stop_sequence) of a finished generation."""
+def stop_of(generation: Generation, body: MessagesBody, has_calls: bool) -> dict[str, Any]:
+    """``stop_reason`` and ``stop_sequence`` of a finished generation."""
     finish = generation.finish
     assert finish is not None
+    reason, sequence = "end_turn", None
     if finish.type == "length":
-        full = generation.completion_tokens < max_tokens
-        return ("model_context_window_exceeded" if full else "max_tokens"), None
-    if isinstance(finish.matched, str):
-        return "stop_sequence", finish.matched
-    return "end_turn", None
+        full = generation.completion_tokens < body.max_tokens
+        reason = "model_context_window_exceeded" if full else "max_tokens"
+    elif isinstance(finish.matched, str) and finish.matched in (body.stop_sequences or ()):
+        reason, sequence = "stop_sequence", finish.matched
+    elif has_calls:
+        reason = "tool_use"
+    return {"stop_reason": reason, "stop_sequence": sequence}
+
+
+def content_blocks(answer: Answer) -> list[dict[str, Any]]:
+    """A whole answer as content blocks; a call that was cut off is none."""
+    blocks: list[dict[str, Any]] = []
+    if answer.reasoning:
+        blocks.append({"type": "thinking", "thinking": answer.reasoning, "signature": ""})
+    if answer.content:
+        blocks.append({"type": "text", "text": answer.content})
+    for call in answer.calls:
+        arguments = call.parsed()
+        if arguments is not None:
+            blocks.append(_tool_use(call.id, call.name) | {"input": arguments})
+    return blocks
+
+
+def _tool_use(call_id: str, name: str) -> dict[str, Any]:
+    tool_use_id = f"toolu_{call_id.removeprefix('call_')}"
+    return {"type": "tool_use", "id": tool_use_id, "name": name, "input": {}}
 
 
 class EventWriter:
@@ -69,20 +94,32 @@ class EventWriter:
     def __init__(self) -> None:
         self._index = -1
         self._open: str | None = None  # type of the block that is open
+        self._has_calls = False
 
-    def text(self, delta: str) -> Iterator[bytes]:
-        if delta:
-            yield from self._opened("text", {"type": "text", "text": ""})
-            yield self._grown({"type": "text_delta", "text": delta})
+    def grow(self, piece: Piece) -> Iterator[bytes]:
+        """The events of one more piece of the answer."""
+        match piece:
+            case Content(text):
+                yield from self._opened("text", {"type": "text", "text": ""})
+                yield self._grown({"type": "text_delta", "text": text})
+            case Reasoning(text):
+                block = {"type": "thinking", "thinking": "", "signature": ""}
+                yield from self._opened("thinking", block)
+                yield self._grown({"type": "thinking_delta", "thinking": text})
+            case CallStart(_, call_id, name):
+                self._has_calls = True
+                yield from self._closed()
+                yield from self._opened("tool_use", _tool_use(call_id, name))
+            case CallArguments(_, text):
+                yield self._grown({"type": "input_json_delta", "partial_json": text})
 
-    def end(self, generation: Generation, max_tokens: int) -> Iterator[bytes]:
+    def end(self, generation: Generation, body: MessagesBody) -> Iterator[bytes]:
         """Close what is open, and the message with it."""
         yield from self._closed()
-        stop_reason, stop_sequence = stop_of(generation, max_tokens)
         yield named_event(
             {
                 "type": "message_delta",
-                "delta": {"stop_reason": stop_reason, "stop_sequence": stop_sequence},
+                "delta": stop_of(generation, body, self._has_calls),
                 "usage": usage_of(generation),
             }
         )
@@ -103,6 +140,8 @@ class EventWriter:
         return named_event({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _closed(self) -> Iterator[bytes]:
+        if self._open == "thinking":
+            yield self._grown({"type": "signature_delta", "signature": ""})
         if self._open is not None:
             self._open = None
             yield named_event({"type": "content_block_stop", "index": self._index})

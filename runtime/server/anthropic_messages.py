@@ -7,24 +7,33 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
-from ..text.chat import render_chat
+from ..sampling_params import SamplingParams
+from ..text.dialect import Turn
 from ..text.generation import Generation
 from ..text.tokenizer_manager import GenerateInput
+from .answers import stream_answers, whole_answers
 from .anthropic_body import MessagesBody, PromptBody
-from .anthropic_events import EventWriter, anthropic_envelope, named_event, stop_of, usage_of
+from .anthropic_events import (
+    EventWriter,
+    anthropic_envelope,
+    content_blocks,
+    named_event,
+    stop_of,
+    usage_of,
+)
 from .bodies import read
 from .context import ServerContext, context_of
-from .errors import route_with
-from .streaming import StreamForm, json_response, merge, sse_response, while_connected
+from .routing import Routes
+from .streaming import StreamForm, json_response, sse_response, while_connected
 
-router = APIRouter(route_class=route_with(anthropic_envelope))
+router = Routes(anthropic_envelope)
 STREAM = StreamForm(lambda error: named_event(anthropic_envelope(error)))
 
 
-@router.post("/v1/messages")
+@router.post("/v1/messages", body=MessagesBody)
 async def messages(request: Request) -> Response:
     body = await read(request, MessagesBody)
     context = context_of(request)
@@ -39,25 +48,14 @@ async def messages(request: Request) -> Response:
     return response
 
 
-@router.post("/v1/messages/count_tokens")
+@router.post("/v1/messages/count_tokens", body=PromptBody)
 async def count_tokens(request: Request) -> Response:
     body = await read(request, PromptBody)
     context = context_of(request)
     context.check_model(body.model)
-    return json_response({"input_tokens": len(await prompt_ids(context, body))})
-
-
-async def prompt_ids(context: ServerContext, body: PromptBody) -> list[int]:
-    """The conversation as the model gets it."""
-    text = render_chat(
-        context.tokenizer,
-        body.conversation(),
-        body.functions(),
-        add_generation_prompt=not body.continues,
-        continue_final_message=body.continues,
-        chat_template_kwargs=body.template_kwargs(),
-    )
-    return await context.manager.encode(text, False, "messages")
+    turn = context.dialect.turn(body.conversation(), SamplingParams())
+    ids = await context.manager.encode(turn.prompt, False, "messages")
+    return json_response({"input_tokens": len(ids)})
 
 
 @dataclass(slots=True)
@@ -69,43 +67,44 @@ class MessageAnswer:
     id: str
 
     async def whole(self) -> dict[str, Any]:
-        generation = await self.context.manager.generate(await self._input())
-        content = [{"type": "text", "text": generation.text}] if generation.text else []
-        stop_reason, stop_sequence = stop_of(generation, self.body.max_tokens)
-        return self._message(generation) | {
-            "content": content,
-            "stop_reason": stop_reason,
-            "stop_sequence": stop_sequence,
-        }
+        turn, request = await self._prepare()
+        [(answer, generation)] = await whole_answers(self.context.manager, turn, [request])
+        return (
+            self._message(generation)
+            | {"content": content_blocks(answer)}
+            | stop_of(generation, self.body, bool(answer.calls))
+        )
 
     async def events(self) -> AsyncIterator[bytes]:
+        turn, request = await self._prepare()
         writer = EventWriter()
         started = False
-        async for _, generation in merge(self.context.manager, [await self._input()]):
+        async for _, pieces, generation in stream_answers(self.context.manager, turn, [request]):
             if not started:
                 started = True
-                yield named_event(
-                    {"type": "message_start", "message": self._message(generation, opens=True)}
-                )
-            for event in writer.text(generation.delta):
-                yield event
-        for event in writer.end(generation, self.body.max_tokens):
+                message = self._message(generation)
+                message["usage"]["output_tokens"] = 0
+                yield named_event({"type": "message_start", "message": message})
+            for piece in pieces:
+                for event in writer.grow(piece):
+                    yield event
+        for event in writer.end(generation, self.body):
             yield event
 
-    async def _input(self) -> GenerateInput:
-        return GenerateInput(
-            input_ids=await prompt_ids(self.context, self.body),
-            sampling_params=self.body.sampling_params(),
+    async def _prepare(self) -> tuple[Turn, GenerateInput]:
+        turn = self.context.dialect.turn(self.body.conversation(), self.body.sampling_params())
+        request = GenerateInput(
+            input_ids=await self.context.manager.encode(turn.prompt, False, "messages"),
+            sampling_params=turn.sampling_params,
             stream=bool(self.body.stream),
             rid=self.id,
             prompt_field="messages",
+            param_names=self.body.param_names(),
         )
+        return turn, request
 
-    def _message(self, generation: Generation, opens: bool = False) -> dict[str, Any]:
-        """The message without what it says; one that opens a stream has said nothing yet."""
-        usage = usage_of(generation)
-        if opens:
-            usage["output_tokens"] = 0
+    def _message(self, generation: Generation) -> dict[str, Any]:
+        """The message without what it says."""
         return {
             "id": self.id,
             "type": "message",
@@ -114,5 +113,5 @@ class MessageAnswer:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": usage,
+            "usage": usage_of(generation),
         }

@@ -1,81 +1,122 @@
-"""The HTTP application: routes, error handlers, keys."""
+"""The HTTP application: routes, and the layers around them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
-from ..errors import RequestError, SGLangError
-from . import anthropic_messages, cache_admin, metrics, ollama_answers, ollama_models
-from .auth import ApiKeys
-from .context import ServerContext
-from .errors import on_error
-from .http_observer import HEADER, HttpObserver
-from .limits import ClientLimits, RequestLimits
-from .native import admin, generate, scoring, state, tokens
-from .openai import chat, completions, embeddings, models
-
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROUTES = (
-    generate,
-    state,
-    admin,
-    tokens,
-    scoring,
+from ..errors import RequestError
+from . import (
+    anthropic_messages,
     cache_admin,
     metrics,
-    models,
-    completions,
-    chat,
-    embeddings,
-    anthropic_messages,
     ollama_answers,
     ollama_models,
+    openapi,
+    playground_page,
+)
+from .auth import ApiKeys
+from .context import ServerContext
+from .errors import error_response
+from .http_observer import HEADER, HttpObserver
+from .limits import ClientLimits, RequestLimits
+from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
+from .openai import batches, chat, completions, embeddings, files, models, responses
+from .openai.batch_runner import BatchRunner
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+ROUTES = (  # paths are tried in this order: what is asked most comes first
+    chat,
+    completions,
+    generate,
+    anthropic_messages,
+    ollama_answers,
+    embeddings,
+    state,
+    metrics,
+    tokens,
+    scoring,
+    models,
+    ollama_models,
+    responses,
+    files,
+    batches,
+    admin,
+    profile,
+    sessions,
+    parsers,
+    encode,
+    cache_admin,
+    openapi,
+    playground_page,
 )
 
 
-def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> FastAPI:
+def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Starlette:
     """The application around a tokenizer manager.
 
     Args:
         context: what the routes share.
         lifespan: runs what must run beside the routes.
     """
-    app = FastAPI(title="sglang-lang", lifespan=lifespan or _nothing_beside)
-    app.state.context = context
-    for routes in ROUTES:
-        app.include_router(routes.router)
-    app.add_exception_handler(SGLangError, on_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    _add_layers(app, context)
+    runner = BatchRunner(context)
+    operations = [operation for module in ROUTES for operation in module.router.operations]
+    app = Starlette(
+        routes=[operation.route() for operation in operations],
+        middleware=_layers(context),
+        exception_handlers={HTTPException: _on_http_exception},
+        lifespan=_with_batches(runner, lifespan or _nothing_beside),
+    )
+    app.state.context, app.state.batches = context, runner
+    app.state.operations = operations
     return app
 
 
-def _add_layers(app: FastAPI, context: ServerContext) -> None:
-    """Around the routes, from the inside out."""
+def _layers(context: ServerContext) -> list[Middleware]:
+    """Around the routes, the outermost first."""
     args = context.args
-    clients = ClientLimits(args.rate_limit, args.max_concurrent_requests)
-    app.add_middleware(RequestLimits, max_body_size=args.max_body_size, clients=clients)
-    if args.api_key or args.admin_api_key is not None:
-        app.add_middleware(ApiKeys, api_keys=args.api_key, admin_key=args.admin_api_key)
+    layers = [Middleware(HttpObserver, stats=context.http_stats, log_requests=args.log_requests)]
     if args.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=args.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=[HEADER, "retry-after"],
+        layers.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=args.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=[HEADER, "retry-after"],
+            )
         )
-    app.add_middleware(HttpObserver, stats=context.http_stats, log_requests=args.log_requests)
+    if args.api_key or args.admin_api_key is not None:
+        layers.append(Middleware(ApiKeys, api_keys=args.api_key, admin_key=args.admin_api_key))
+    clients = ClientLimits(args.rate_limit, args.max_concurrent_requests)
+    layers.append(Middleware(RequestLimits, max_body_size=args.max_body_size, clients=clients))
+    return layers
+
+
+def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
+    """Batches that an earlier server left unfinished go on once this one is ready."""
+
+    @asynccontextmanager
+    async def both(app: Starlette) -> AsyncIterator[None]:
+        async with lifespan(app):
+            await runner.resume()
+            try:
+                yield
+            finally:
+                await runner.close()
+
+    return both
 
 
 @asynccontextmanager
-async def _nothing_beside(app: FastAPI) -> AsyncIterator[None]:
+async def _nothing_beside(app: Starlette) -> AsyncIterator[None]:
     yield
 
 
@@ -83,4 +124,4 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the same envelope as everything else."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return await on_error(request, RequestError(message, status=error.status_code))
+    return error_response(request, RequestError(message, status=error.status_code))

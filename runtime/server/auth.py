@@ -10,9 +10,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import RequestError
-from .errors import envelope, error_response
+from .errors import error_response
 
-OPEN_PATHS = ("/health", "/health_generate", "/ready", "/metrics")
+OPEN_PATHS = ("/", "/health", "/health_generate", "/ready", "/metrics")
+OPEN_FOLDER = "/playground/"  # plain files, which ask for the key themselves
 
 # What changes the server, or ends other people's requests. With an admin key only it may.
 ADMIN_PATHS = frozenset(
@@ -55,7 +56,7 @@ class ApiKeys:
         self._admin_key = None if admin_key is None else admin_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         given = _given_key(HTTPConnection(scope))
@@ -67,7 +68,7 @@ class ApiKeys:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await error_response(Request(scope), refusal, envelope)(scope, receive, send)
+            await error_response(Request(scope), refusal)(scope, receive, send)
 
     def _refusal(self, path: str, given: bytes) -> RequestError | None:
         is_admin = self._admin_key is not None and hmac.compare_digest(given, self._admin_key)
@@ -80,6 +81,10 @@ class ApiKeys:
         elif is_client or not self._keys:
             return None
         return RequestError("the API key is missing or wrong", status=401, code="invalid_api_key")
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 def _given_key(connection: HTTPConnection) -> bytes:

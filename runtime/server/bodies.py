@@ -7,7 +7,7 @@ import re
 from typing import TypeVar
 
 import msgspec
-from fastapi import Request
+from starlette.requests import Request
 
 from ..errors import RequestError
 
@@ -22,6 +22,11 @@ async def read(request: Request, kind: type[S]) -> S:
         RequestError: names the field that is wrong; 413 for a body that is too large.
     """
     return decode(await request.body(), kind)
+
+
+async def read_optional(request: Request, kind: type[S]) -> S:
+    """``read``, but no body at all is an empty one."""
+    return decode(await request.body() or b"{}", kind)
 
 
 def decode(data: bytes, kind: type[S]) -> S:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import RequestError
 from ..text.pinning import pin_prefix, unpin_prefix
@@ -14,9 +14,10 @@ from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import GenerateInput
 from .bodies import namespace, read
 from .context import context_of
+from .routing import Routes
 from .streaming import json_response, while_connected
 
-router = APIRouter()
+router = Routes()
 DEFAULT_NODES = 200
 MOST_NODES = 2000
 
@@ -39,21 +40,21 @@ class PrefixBody(msgspec.Struct):
         )
 
 
-@router.post("/pin_prefix")
+@router.post("/pin_prefix", body=PrefixBody)
 async def pin(request: Request) -> Response:
     body = await read(request, PrefixBody)
     work = pin_prefix(context_of(request).manager, body.prefix())
     return json_response({"pinned_tokens": await while_connected(request, work)})
 
 
-@router.post("/unpin_prefix")
+@router.post("/unpin_prefix", body=PrefixBody)
 async def unpin(request: Request) -> Response:
     body = await read(request, PrefixBody)
     await unpin_prefix(context_of(request).manager, body.prefix())
     return json_response({})
 
 
-@router.get("/radix_tree")
+@router.get("/radix_tree", query={"nodes": "most nodes to show"})
 async def radix_tree(request: Request) -> Response:
     """The top of the tree, parents before children; ``text`` is how a node's tokens begin."""
     given = request.query_params.get("nodes", str(DEFAULT_NODES))

@@ -6,16 +6,18 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import Request
 
 from ..checkpoints.config import ModelConfig
 from ..errors import RequestError
 from ..messages import Pooling
 from ..server_args import ServerArgs
 from ..text.dialect import Dialect
+from ..text.sessions import Sessions
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 from .http_stats import HttpStats
+from .openai.response_store import ResponseStore
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
 
@@ -28,8 +30,11 @@ class ServerContext:
     model_name: str
     http_stats: HttpStats = field(default_factory=HttpStats)
     startup_seconds: float | None = None  # known once it can take requests
+    sessions: Sessions = field(default_factory=Sessions)
+    weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
+    responses: ResponseStore = field(default_factory=ResponseStore)
 
     def __post_init__(self) -> None:
         self.dialect = Dialect.of(self.manager.tokenizer, self.args)

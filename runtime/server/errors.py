@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
-from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from ..errors import CapacityError, EngineDeadError, RequestError
 
 logger = logging.getLogger(__name__)
+
+Envelope = Callable[[Exception], dict[str, Any]]
 
 RETRY_AFTER_SECONDS = "1"
 _TYPES = {
@@ -26,6 +27,7 @@ _TYPES = {
     499: "request_aborted",
     503: "service_unavailable_error",
 }
+_CODES = {429: "rate_limit_exceeded"}
 
 
 def status_of(error: Exception) -> int:
@@ -44,46 +46,24 @@ def message_of(error: Exception) -> str:
     return str(error) if known else "internal error; see the server's log"
 
 
-def envelope(error: Exception) -> dict[str, Any]:
+def openai_envelope(error: Exception) -> dict[str, Any]:
     """``{"error": {message, type, param, code}}``, as OpenAI's API answers."""
     return {
         "error": {
             "message": message_of(error),
             "type": _TYPES.get(status_of(error), "server_error"),
             "param": getattr(error, "param", None),
-            "code": getattr(error, "code", None),
+            "code": getattr(error, "code", None) or _CODES.get(status_of(error)),
         }
     }
 
 
-async def on_error(request: Request, error: Exception) -> JSONResponse:
-    """The handler of every exception that leaves a route."""
-    return error_response(request, error, envelope)
-
-
 def error_response(
-    request: Request, error: Exception, envelope: Callable[[Exception], dict[str, Any]]
+    request: Request, error: Exception, envelope: Envelope = openai_envelope
 ) -> JSONResponse:
+    """The answer to any exception: its status and ``envelope``, and a log line if it is ours."""
     status = status_of(error)
     if status == 500:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status in (429, 503) else None
     return JSONResponse(envelope(error), status, headers)
-
-
-def route_with(envelope: Callable[[Exception], dict[str, Any]]) -> type[APIRoute]:
-    """Routes of a protocol that has its own shape of errors."""
-
-    class EnvelopedRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def guarded(request: Request) -> Response:
-                try:
-                    return await handle(request)
-                except Exception as error:
-                    return error_response(request, error, envelope)
-
-            return guarded
-
-    return EnvelopedRoute

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import EngineDeadError
 from ..messages import SchedulerMetrics
 from .context import ServerContext, context_of
 from .metric_families import gauge, of_http, of_requests, of_scheduler
+from .routing import Routes
 
-router = APIRouter()
+router = Routes()
 SCRAPE_SECONDS = 2.0  # a scheduler that is busy longer is left out of this scrape
 
 

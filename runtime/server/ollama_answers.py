@@ -6,20 +6,25 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import RequestError
-from ..text.chat import render_chat
+from ..sampling_params import SamplingParams
+from ..text.answer import Answer, AnswerParser
+from ..text.dialect import Conversation
 from ..text.generation import Generation
+from ..text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
 from ..text.tokenizer_manager import GenerateInput
 from .bodies import read
 from .context import ServerContext, context_of
-from .errors import message_of, route_with
-from .ollama_body import ChatBody, GenerateBody, OllamaBody
+from .errors import message_of
+from .ollama_body import PARAM_NAMES, ChatBody, GenerateBody, OllamaBody
+from .openai.chat import chat_logprobs
+from .routing import Routes
 from .streaming import StreamForm, json_response, merge, sse_response, while_connected
 
 _encoder = msgspec.json.Encoder()
@@ -35,7 +40,7 @@ def json_line(data: dict[str, Any]) -> bytes:
     return _encoder.encode(data) + b"\n"
 
 
-router = APIRouter(route_class=route_with(ollama_envelope))
+router = Routes(ollama_envelope)
 STREAM = StreamForm(
     lambda error: json_line(ollama_envelope(error)), media_type="application/x-ndjson"
 )
@@ -53,55 +58,34 @@ def served_model(context: ServerContext, name: str) -> str:
     return name
 
 
-@router.post("/api/chat")
+@router.post("/api/chat", body=ChatBody)
 async def chat(request: Request) -> Response:
     body = await read(request, ChatBody)
     context = context_of(request)
     name = served_model(context, body.model)
-
-    def said(text: str) -> dict[str, Any]:
-        return {"message": {"role": "assistant", "content": text}}
-
     if not body.messages:
-        return json_response(_loaded(name, said("")))
+        return json_response(_loaded(name, chat_message(Answer())))
     turns = [message.turn() for message in body.messages]
-    ids = await _chat_ids(context, body, turns, body.tools)
-    return await _respond(request, OllamaAnswer(context, body, name, ids, said))
+    conversation = body.conversation(turns, body.tool_use())
+    prepared = await prepare(context, body, conversation, [])
+    return await _respond(request, OllamaAnswer(context, body, name, prepared, chat_message))
 
 
-@router.post("/api/generate")
+@router.post("/api/generate", body=GenerateBody)
 async def generate(request: Request) -> Response:
     body = await read(request, GenerateBody)
     body.check()
     context = context_of(request)
     name = served_model(context, body.model)
-
-    def said(text: str) -> dict[str, Any]:
-        return {"response": text}
-
     if not body.prompt and not body.system:
-        return json_response(_loaded(name, said("")))
+        return json_response(_loaded(name, generate_response(Answer())))
     if body.raw:
-        ids = await context.manager.encode(body.prompt or "", False, "prompt")
+        prepared = await prepare_raw(context, body, body.prompt or "", body.context or [])
     else:
-        ids = await _chat_ids(context, body, body.messages(), None)
-    answer = OllamaAnswer(context, body, name, [*(body.context or ()), *ids], said)
-    answer.tells_context = not body.raw
+        conversation = body.conversation(body.messages())
+        prepared = await prepare(context, body, conversation, body.context or [])
+    answer = OllamaAnswer(context, body, name, prepared, generate_response)
     return await _respond(request, answer)
-
-
-async def _chat_ids(
-    context: ServerContext,
-    body: OllamaBody,
-    turns: list[dict[str, Any]],
-    tools: list[dict[str, Any]] | None,
-) -> list[int]:
-    """The conversation as the model gets it; one that ends with the assistant's turn goes on."""
-    continues = turns[-1]["role"] == "assistant"
-    text = render_chat(
-        context.tokenizer, turns, tools, not continues, continues, body.template_kwargs()
-    )
-    return await context.manager.encode(text, False, "messages")
 
 
 async def _respond(request: Request, answer: OllamaAnswer) -> Response:
@@ -115,6 +99,56 @@ def _loaded(name: str, nothing: dict[str, Any]) -> dict[str, Any]:
     return {"model": name, "created_at": _now(), **nothing, "done": True, "done_reason": "load"}
 
 
+def chat_message(answer: Answer) -> dict[str, Any]:
+    """An answer, or what it has gained, as /api/chat tells it."""
+    message: dict[str, Any] = {"role": "assistant", "content": answer.content}
+    if answer.reasoning:
+        message["thinking"] = answer.reasoning
+    calls = [(call.name, call.parsed()) for call in answer.calls]
+    if calls:
+        message["tool_calls"] = [
+            {"function": {"name": name, "arguments": arguments}}
+            for name, arguments in calls
+            if arguments is not None
+        ]
+    return {"message": message}
+
+
+def generate_response(answer: Answer) -> dict[str, Any]:
+    """The same as /api/generate tells it."""
+    thinking = {"thinking": answer.reasoning} if answer.reasoning else {}
+    return {"response": answer.content, **thinking}
+
+
+class Prepared(NamedTuple):
+    """A request for the model, and how to read its answer."""
+
+    ids: list[int]
+    params: SamplingParams
+    parser: AnswerParser
+    is_raw: bool
+
+
+async def prepare(
+    context: ServerContext, body: OllamaBody, conversation: Conversation, before: list[int]
+) -> Prepared:
+    """A conversation in the model's own words, behind the ids of an earlier one."""
+    turn = context.dialect.turn(conversation, body.sampling_params(0))
+    ids = [*before, *await context.manager.encode(turn.prompt, False, "messages")]
+    room = body.sampling_params(context.manager.room_after(len(ids)))
+    params = turn.sampling_params.with_changes(max_new_tokens=room.max_new_tokens)
+    return Prepared(ids, params, turn.parser(), False)
+
+
+async def prepare_raw(
+    context: ServerContext, body: OllamaBody, prompt: str, before: list[int]
+) -> Prepared:
+    """A text as it is."""
+    ids = [*before, *await context.manager.encode(prompt, False, "prompt")]
+    params = body.sampling_params(context.manager.room_after(len(ids)))
+    return Prepared(ids, params, AnswerParser(None, None), True)
+
+
 @dataclass(slots=True)
 class OllamaAnswer:
     """One request on its way to its answer.
@@ -123,51 +157,64 @@ class OllamaAnswer:
         context: what the routes share.
         body: the request.
         name: of the model, as the client writes it.
-        ids: the prompt.
-        said: text as this route's response holds it.
+        prepared: what the model is asked.
+        said: an answer as this route tells it.
     """
 
     context: ServerContext
     body: OllamaBody
     name: str
-    ids: list[int]
-    said: Callable[[str], dict[str, Any]]
-    tells_context: bool = False
+    prepared: Prepared
+    said: Callable[[Answer], dict[str, Any]]
     started: float = field(default_factory=time.perf_counter)
     first_token: float = 0.0
 
     async def whole(self) -> dict[str, Any]:
-        async for generation in self._generations():
+        answer = Answer()
+        async for pieces, generation in self._progress():
+            answer.add(pieces)
             last = generation
-        return self._line(last, last.text, 0) | self._summary(last)
+        return self._line(last, answer, 0) | self._summary(last)
 
     async def lines(self) -> AsyncIterator[bytes]:
+        """What is new, line by line; calls come whole, with the last line but one."""
         told = 0  # logprobs
-        async for generation in self._generations():
-            if generation.delta:
-                yield json_line(self._line(generation, generation.delta, told))
+        calls = Answer()
+        async for pieces, generation in self._progress():
+            news = Answer()
+            news.add([piece for piece in pieces if isinstance(piece, Content | Reasoning)])
+            calls.add([piece for piece in pieces if isinstance(piece, CallStart | CallArguments)])
+            if news.content or news.reasoning:
+                yield json_line(self._line(generation, news, told))
                 told = len(generation.output_ids)
-        yield json_line(self._line(generation, "", told) | self._summary(generation))
+        if calls.calls:
+            yield json_line(self._line(generation, calls, told))
+            told = len(generation.output_ids)
+        yield json_line(self._line(generation, Answer(), told) | self._summary(generation))
 
-    async def _generations(self) -> AsyncIterator[Generation]:
+    async def _progress(self) -> AsyncIterator[tuple[list[Piece], Generation]]:
         self.body.check_logprobs()
-        manager = self.context.manager
+        parser = self.prepared.parser
         request = GenerateInput(
-            input_ids=self.ids,
-            sampling_params=self.body.sampling_params(manager.room_after(len(self.ids))),
+            input_ids=self.prepared.ids,
+            sampling_params=self.prepared.params,
             stream=True,
             return_logprob=bool(self.body.logprobs),
             top_logprobs_num=self.body.top_logprobs or 0,
             prompt_field="prompt",
+            param_names=PARAM_NAMES,
         )
-        async for _, generation in merge(manager, [request]):
+        async for _, generation in merge(self.context.manager, [request]):
             self.first_token = self.first_token or time.perf_counter()
-            yield generation
+            pieces = parser.feed(generation.delta)
+            if generation.finish is not None:
+                pieces += parser.finish()
+            yield pieces, generation
 
-    def _line(self, generation: Generation, text: str, told: int) -> dict[str, Any]:
-        line = {"model": self.name, "created_at": _now(), **self.said(text), "done": False}
+    def _line(self, generation: Generation, news: Answer, told: int) -> dict[str, Any]:
+        line = {"model": self.name, "created_at": _now(), **self.said(news), "done": False}
         if self.body.logprobs and generation.output_logprobs is not None:
-            line["logprobs"] = self._logprobs(generation, told)
+            line["logprobs"] = chat_logprobs(self.context.manager, generation, told)["content"]
         return line
 
     def _summary(self, generation: Generation) -> dict[str, Any]:
@@ -184,24 +231,9 @@ class OllamaAnswer:
             "eval_count": generation.completion_tokens,
             "eval_duration": _nanoseconds(now - self.first_token),
         }
-        if self.tells_context:
-            summary["context"] = [*self.ids, *generation.output_ids]
+        if self.said is generate_response and not self.prepared.is_raw:
+            summary["context"] = [*self.prepared.ids, *generation.output_ids]
         return summary
-
-    def _logprobs(self, generation: Generation, start: int) -> list[dict[str, Any]]:
-        logprobs = generation.output_logprobs
-        assert logprobs is not None
-
-        def entry(value: float | None, token_id: int) -> dict[str, Any]:
-            data = self.context.manager.token_text_bytes(token_id)
-            text = data.decode("utf-8", "replace")
-            return {"token": text, "logprob": value, "bytes": list(data)}
-
-        return [
-            entry(logprobs.values[place], logprobs.token_ids[place])
-            | {"top_logprobs": [entry(value, i) for value, i in logprobs.top[place]]}
-            for place in range(start, len(logprobs.token_ids))
-        ]
 
 
 def _now() -> str:

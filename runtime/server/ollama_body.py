@@ -9,6 +9,8 @@ import msgspec
 
 from ..errors import RequestError
 from ..sampling_params import SamplingParams
+from ..text.dialect import Conversation
+from ..text.tool_calls.tools import ToolUse, tool_of, tool_use
 
 MAX_TOP_LOGPROBS = 20
 
@@ -24,6 +26,8 @@ SAMPLING = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
+# Our sampling parameters as the client knows them, for errors that come from the scheduler.
+PARAM_NAMES = {"json_schema": "format", "max_new_tokens": "options.num_predict"}
 # How Ollama loads a model, and how far it shifts its context: nothing that changes an answer here.
 LOADING = frozenset(
     "numa num_ctx num_batch num_gpu main_gpu low_vram f16_kv logits_all vocab_only use_mmap "
@@ -74,11 +78,23 @@ class OllamaBody(msgspec.Struct, kw_only=True):
         return '{"type": "object"}' if self.format == "json" else self.format or None
 
     def template_kwargs(self) -> dict[str, Any]:
+        """Thinking in the words of chat templates; what one does not know is unused."""
         if self.think is None:
             return {}
-        if isinstance(self.think, str):
-            return {"enable_thinking": True, "reasoning_effort": self.think}
-        return {"enable_thinking": self.think}
+        thinks = bool(self.think)
+        effort = {"reasoning_effort": self.think} if isinstance(self.think, str) else {}
+        return {"enable_thinking": thinks, "thinking": thinks, **effort}
+
+    def conversation(
+        self, turns: list[dict[str, Any]], tools: ToolUse | None = None
+    ) -> Conversation:
+        """What to answer; a last message of the assistant's is gone on with."""
+        return Conversation(
+            turns,
+            tools or ToolUse(),
+            self.template_kwargs(),
+            continues_final_message=turns[-1]["role"] == "assistant",
+        )
 
     def check_logprobs(self) -> None:
         if self.top_logprobs and not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
@@ -127,9 +143,21 @@ class Message(msgspec.Struct):
         return turn
 
 
+class ToolBody(msgspec.Struct):
+    function: dict[str, Any]
+    type: str | None = None
+
+
 class ChatBody(OllamaBody, kw_only=True):
     messages: list[Message] = []
-    tools: list[dict[str, Any]] | None = None
+    tools: list[ToolBody] | None = None
+
+    def tool_use(self) -> ToolUse:
+        tools = [
+            tool_of(tool.function, f"tools[{i}].function")
+            for i, tool in enumerate(self.tools or ())
+        ]
+        return tool_use(tools, None)
 
 
 class GenerateBody(OllamaBody, kw_only=True):

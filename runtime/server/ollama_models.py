@@ -9,16 +9,16 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from .bodies import read
 from .context import ServerContext, context_of
-from .errors import route_with
 from .ollama_answers import ollama_envelope, served_model
+from .routing import Routes
 from .streaming import json_response
 
-router = APIRouter(route_class=route_with(ollama_envelope))
+router = Routes(ollama_envelope)
 KEPT_FOR = timedelta(days=36_500)  # Ollama unloads its models; this one stays
 
 
@@ -48,7 +48,7 @@ async def running(request: Request) -> Response:
     return json_response({"models": [card | {"expires_at": until}]})
 
 
-@router.post("/api/show")
+@router.post("/api/show", body=ShowBody)
 async def show(request: Request) -> Response:
     body = await read(request, ShowBody)
     context = context_of(request)
@@ -61,10 +61,14 @@ async def show(request: Request) -> Response:
             "template": context.tokenizer.chat_template or "",
             "details": _details(context),
             "model_info": _model_info(context),
-            "capabilities": ["completion"],
+            "capabilities": ["completion", "tools", *_thinking(context)],
             "modified_at": _since(context),
         }
     )
+
+
+def _thinking(context: ServerContext) -> list[str]:
+    return ["thinking"] if context.dialect.reasoning is not None else []
 
 
 def _card(context: ServerContext) -> dict[str, Any]:

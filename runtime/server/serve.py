@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import psutil
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from ..errors import ServerArgsError, SGLangError
 from ..listener import address_of
@@ -22,6 +22,7 @@ from ..server_args import ServerArgs
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
 from .app import create_app
 from .context import ServerContext
+from .http_protocol import BoundedHttpProtocol
 from .request_log import RequestLog
 from .supervisor import SchedulerProcess, Supervisor
 from .tracing import RequestTracer
@@ -85,7 +86,7 @@ async def _listen(
     args: ServerArgs, context: ServerContext, supervisor: Supervisor, listener: socket.socket
 ) -> None:
     @asynccontextmanager
-    async def beside(app: FastAPI) -> AsyncIterator[None]:
+    async def beside(app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.ensure_future(supervisor.run_forever())
         if not args.skip_server_warmup:
             await _warm_up(context.manager)
@@ -98,6 +99,7 @@ async def _listen(
 
     config = uvicorn.Config(
         create_app(context, beside),
+        http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         backlog=BACKLOG,

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ..errors import RequestError
 from ..text.generation import Generation
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
-from .errors import envelope, status_of
+from .errors import openai_envelope, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,22 +33,31 @@ def json_response(data: Any, status: int = 200) -> Response:
     return Response(_encode(data), status, media_type="application/json")
 
 
+class ClientLeftError(RequestError):
+    """Status 499, for the log: nobody reads the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection", status=499)
+
+
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """The result of ``work``; cancels it when the client goes away.
 
     Raises:
-        RequestError: status 499, for the log: nobody reads the answer.
+        ClientLeftError: it has gone.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise RequestError("the client closed the connection", status=499)
+            raise ClientLeftError
         return task.result()
     finally:
         gone.cancel()
-        task.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 async def _disconnect(request: Request) -> None:
@@ -108,27 +118,48 @@ class StreamForm:
     media_type: str = "text/event-stream"
 
 
-OPENAI_STREAM = StreamForm(lambda error: event(envelope(error)), DONE)
+OPENAI_STREAM = StreamForm(lambda error: event(openai_envelope(error)), DONE)
 
 
 async def sse_response(
     request: Request, events: AsyncIterator[bytes], form: StreamForm = OPENAI_STREAM
-) -> StreamingResponse:
+) -> Response:
     """Stream the events; what fails before the first one is raised, later it is an event."""
     first = await while_connected(request, anext(events))
+    return EventStream(first, events, form)
 
-    async def body() -> AsyncIterator[bytes]:
+
+class EventStream(Response):
+    """Sends events as they come, until its client goes away.
+
+    Leaner than starlette's StreamingResponse: one task beside the stream's own, and no task group.
+    """
+
+    def __init__(self, first: bytes, events: AsyncIterator[bytes], form: StreamForm) -> None:
+        super().__init__(media_type=form.media_type)
+        del self.headers["content-length"]
+        self._first = first
+        self._events = events
+        self._form = form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
-            yield first
-            async for item in events:
-                yield item
+            await send(start)
+            await while_connected(Request(scope, receive), self._send_events(send))
+        except ClientLeftError:
+            logger.debug("the client of a stream has left")
+        finally:
+            await self._events.aclose()  # type: ignore[attr-defined]
+
+    async def _send_events(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": self._first, "more_body": True})
+        try:
+            async for item in self._events:
+                await send({"type": "http.response.body", "body": item, "more_body": True})
         except Exception as error:
             if status_of(error) == 500:
                 logger.exception("a stream failed")
-            yield form.failure(error)
-        finally:
-            await events.aclose()  # type: ignore[attr-defined]
-        if form.ending:
-            yield form.ending
-
-    return StreamingResponse(body(), media_type=form.media_type)
+            failure = self._form.failure(error)
+            await send({"type": "http.response.body", "body": failure, "more_body": True})
+        await send({"type": "http.response.body", "body": self._form.ending})

@@ -29,14 +29,14 @@ class SchedulerProcess:
     It starts at once; the process ends by itself when this one does (its stdin closes).
     """
 
-    def __init__(self, args: ServerArgs) -> None:
+    def __init__(self, args: ServerArgs, weights_path: str | None = None) -> None:
         self.client = ZmqSchedulerClient()
         self._is_ready = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sglang_lang.runtime.scheduler.process"], stdin=subprocess.PIPE
         )
         assert self.process.stdin is not None
-        start = SchedulerStart(args, self.client.addresses)
+        start = SchedulerStart(args, self.client.addresses, weights_path)
         self.process.stdin.write(msgspec.json.encode(start) + b"\n")
         self.process.stdin.flush()
 
@@ -135,6 +135,8 @@ class Supervisor:
             if not manager.num_live:
                 silent_since = time.monotonic()
             since = max(silent_since, manager.last_message)
+            if time.monotonic() - since > self._args.watchdog_timeout / 2:
+                manager.ping()  # one that is paused has nothing to say unless it is asked
             if time.monotonic() - since > self._args.watchdog_timeout:
                 logger.error("no word from the scheduler for %.0f s", time.monotonic() - since)
                 self._current.process.kill()
@@ -144,7 +146,7 @@ class Supervisor:
     async def _restart(self) -> None:
         while True:
             self.restarts += 1
-            self._current = SchedulerProcess(self._args)
+            self._current = SchedulerProcess(self._args, self._manager.weights_path)
             try:
                 self._manager.attach(self._current.client, await self._current.ready())
                 return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .pieces import CallArguments, CallStart, Content, Piece, PieceParser, Reasoning
 
@@ -15,6 +17,14 @@ class ToolCall:
     id: str
     name: str
     arguments: str = ""
+
+    def parsed(self) -> dict[str, Any] | None:
+        """The arguments as an object, None if they are none: the output was cut off, say."""
+        try:
+            arguments = json.loads(self.arguments or "{}")
+        except (ValueError, RecursionError):
+            return None
+        return arguments if isinstance(arguments, dict) else None
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from .pieces import PieceParser
 from .reasoning.reasoning_format import REASONING_FORMATS, ReasoningFormat, guess_reasoning
 from .tokenizer import Tokenizer
 from .tool_calls.call_format import FORMATS, JSON_LIST, CallFormat, guess_format
-from .tool_calls.constraint import forced_calls, strict_calls
+from .tool_calls.constraint import answer_or_calls, forced_calls, strict_calls
 from .tool_calls.framed_calls import FramedCallParser
 from .tool_calls.pythonic_calls import PythonicCallParser
 from .tool_calls.tools import ToolUse
@@ -88,6 +88,19 @@ class Dialect:
             return cls(tokenizer, calls, guess_reasoning(template))
         return cls(tokenizer, calls, REASONING_FORMATS.get(args.reasoning_parser))
 
+    def prompt(self, conversation: Conversation) -> str:
+        """The conversation as the model reads it, its BOS included."""
+        return render_chat(
+            self.tokenizer,
+            conversation.messages,
+            [tool.definition() for tool in conversation.tool_use.tools] or None,
+            not conversation.continues_final_message
+            if conversation.add_generation_prompt is None
+            else conversation.add_generation_prompt,
+            conversation.continues_final_message,
+            conversation.template_kwargs,
+        )
+
     def turn(self, conversation: Conversation, params: SamplingParams) -> Turn:
         """Render the prompt, and constrain the answer as the tools ask.
 
@@ -99,16 +112,7 @@ class Dialect:
             RequestError: the template refuses the messages, or a constraint and tools collide.
         """
         use = conversation.tool_use
-        prompt = render_chat(
-            self.tokenizer,
-            conversation.messages,
-            [tool.definition() for tool in use.tools] or None,
-            not conversation.continues_final_message
-            if conversation.add_generation_prompt is None
-            else conversation.add_generation_prompt,
-            conversation.continues_final_message,
-            conversation.template_kwargs,
-        )
+        prompt = self.prompt(conversation)
         changes, warnings = self._tool_constraint(use, params)
         constrained = bool(changes) or params.constraint is not None
         if self.reasoning is not None and constrained and self.reasoning.is_on(prompt):
@@ -124,22 +128,24 @@ class Dialect:
     ) -> AnswerParser:
         """A parser of an answer to this prompt."""
         use = conversation.tool_use
+        # An answer that is held to calls, or to calls or a schema, has them in the format's frame.
+        is_framed = use.is_forced or params.ebnf is not None
         reasoning: PieceParser | None = None
         finds_calls = False
         if self.reasoning is not None:
-            finds_calls = self.reasoning.kind == "channels" and not use.is_forced
+            finds_calls = self.reasoning.kind == "channels" and not is_framed
             certain = params.reasoning_end is not None
             if conversation.separates_reasoning:
                 reasoning = self.reasoning.parser(prompt, finds_calls and not use.is_off, certain)
         calls: PieceParser | None = None
         if not use.is_off and not finds_calls:
-            calls = self._call_parser(use)
+            calls = self._call_parser(use, is_framed)
         return AnswerParser(reasoning, calls, conversation.streams_reasoning)
 
-    def _call_parser(self, use: ToolUse) -> PieceParser:
+    def _call_parser(self, use: ToolUse, is_framed: bool) -> PieceParser:
         call_format = self.call_format
         names = frozenset(tool.name for tool in use.allowed)
-        if use.is_forced and call_format.frame == JSON_LIST:
+        if is_framed and call_format.frame == JSON_LIST:
             call_format = FORMATS["json"]
         if call_format.name == "pythonic":
             return PythonicCallParser(call_format, names, use.most)
@@ -156,12 +162,27 @@ class Dialect:
                     param="tool_choice",
                 )
             return {"tool_calls": forced_calls(self.call_format, use)}, []
-        if use.is_off or not any(tool.strict for tool in use.allowed):
+        if use.is_off:
+            return {}, []
+        if params.constraint is not None:
+            return self._answer_or_calls(use, params), []
+        if not any(tool.strict for tool in use.allowed):
             return {}, []
         tag = strict_calls(self.call_format, use.allowed)
-        if tag is not None and params.constraint is None:
+        if tag is not None:
             return {"structural_tag": tag}, []
         return {}, [
-            "strict tools are only enforced with tool_choice required, or with the "
-            "tool-call parser hermes and no response_format"
+            "strict tools are only enforced with tool_choice required, with a response_format, or "
+            "with the tool-call parser hermes"
         ]
+
+    def _answer_or_calls(self, use: ToolUse, params: SamplingParams) -> dict[str, Any]:
+        """The model may choose: content as its constraint says, or calls."""
+        if params.json_schema is None:
+            raise RequestError(
+                "tools that may be called go with no constraint but a JSON Schema: set tool_choice "
+                "to none, or leave the constraint out",
+                param="tool_choice",
+            )
+        grammar = answer_or_calls(self.call_format.frame, use, params.json_schema)
+        return {"json_schema": None, "ebnf": grammar}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import RequestError
 from ..messages import FinishReason, Logprobs
 
 
@@ -120,3 +122,15 @@ def _rivals(
     rows: list[list[tuple[float, int]]], texts: dict[int, str]
 ) -> list[list[tuple[float, int, str | None]]]:
     return [[(value, token_id, texts.get(token_id)) for value, token_id in row] for row in rows]
+
+
+def raise_aborted(generation: Generation, param_names: Mapping[str, str]) -> None:
+    """An aborted request ends in an exception that says why, in the client's words."""
+    finish = generation.finish
+    assert finish is not None
+    raise RequestError(
+        finish.message or "the request was aborted",
+        param=param_names.get(finish.param, finish.param) if finish.param else None,
+        status=finish.status_code or 500,
+        code="request_aborted" if finish.status_code == 499 else None,
+    )

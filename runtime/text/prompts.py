@@ -38,7 +38,7 @@ class Inputs:
     def single(self) -> GenerateInput:
         """The one request of a call that may have only one."""
         if self.is_list:
-            raise RequestError("stream takes one prompt and n = 1 here", param="stream")
+            raise RequestError("this takes one prompt and n = 1", param="n")
         return self.parts[0]
 
 
@@ -70,7 +70,7 @@ def as_inputs(
             input_ids=ids[i] if ids else None,
             sampling_params=params[i],
             stream=stream,
-            **_for_input(spread[i]),
+            **_for_input(spread[i], params[i]),
         )
         parts += with_samples(request, rids[i])
     if len(parts) > MAX_BATCH:
@@ -109,11 +109,17 @@ def _has_rows(token_ids: Sequence[Any]) -> bool:
     return any(row is None or isinstance(row, list | tuple) for row in token_ids)
 
 
-def _for_input(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the options ``GenerateInput`` takes; SGLang's -1 is "output tokens only"."""
+def _for_input(options: Mapping[str, Any], params: SamplingParams) -> dict[str, Any]:
+    """What of the options ``GenerateInput`` takes.
+
+    SGLang's -1 is "output tokens only". Who asks for logprobs but for no output, and does not say
+    from where, asks for those of the prompt.
+    """
     own = {k: v for k, v in options.items() if k not in ("rid", "return_text_in_logprobs")}
     if own.get("logprob_start_len") == -1:
         own["logprob_start_len"] = None
+    elif own.get("logprob_start_len") is None and params.max_new_tokens == 0:
+        own["logprob_start_len"] = 0 if own.get("return_logprob") else None
     return own
 
 

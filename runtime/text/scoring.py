@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RequestError
@@ -68,6 +68,35 @@ async def score_choices(
         scored.append(ChoiceLogprobs(ids[start:], values, alone.values if alone else None))
     warm.prompt_tokens = len(prompt)
     return scored, warm
+
+
+async def score_labels(
+    manager: TokenizerManager, prompts: Sequence[GenerateInput], label_ids: Sequence[int]
+) -> list[Generation]:
+    """How likely each label is the next token, for each prompt.
+
+    Returns:
+        a generation for each prompt; ``label_logprobs`` reads it.
+
+    Raises:
+        RequestError: a prompt or a label is wrong.
+    """
+    params = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
+    parts = [
+        replace(
+            prompt, sampling_params=params, return_logprob=True, token_ids_logprob=list(label_ids)
+        )
+        for prompt in prompts
+    ]
+    return await manager.generate_all(parts)
+
+
+def label_logprobs(generation: Generation, label_ids: Sequence[int]) -> list[float]:
+    """Logprobs of the labels in a generation of ``score_labels``."""
+    logprobs = generation.output_logprobs
+    assert logprobs is not None
+    found = {token_id: value for value, token_id in logprobs.chosen[0]}
+    return [found[token_id] for token_id in label_ids]
 
 
 def _opening(manager: TokenizerManager) -> int:

@@ -7,7 +7,6 @@ Knows nothing of requests. Built from a Hugging Face folder here and from GGUF i
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,10 +15,11 @@ from typing import Any
 
 import tokenizers
 
+from sglang_lang.constrained.token_bytes import token_bytes_of
+
 from ..errors import ModelLoadError, RequestError
 from .chat_template import ChatTemplate
 
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -171,13 +171,8 @@ class Tokenizer:
         None for special and unused tokens and for padding rows. A sentencepiece ``▁`` is the
         space it stands for, also at the start of a text, where ``decode`` drops it.
         """
-        to_bytes = _byte_level_bytes if _is_byte_level(self._backend) else _sentencepiece_bytes
-        table: list[bytes | None] = [None] * self.vocab_size
         without = self.special_token_ids | self._settings.unused_token_ids
-        for token, token_id in self._backend.get_vocab().items():
-            if token_id < self.vocab_size and token_id not in without:
-                table[token_id] = to_bytes(token)
-        return table
+        return token_bytes_of(self._backend, self.vocab_size, without)
 
     def token_id(self, token: str) -> int | None:
         """The id of a token as the vocabulary spells it, None if the model has no such token."""
@@ -214,40 +209,6 @@ class Tokenizer:
                 param="messages",
             )
         return template.render(messages, tools, add_generation_prompt, **template_kwargs)
-
-
-def byte_level_alphabet() -> dict[int, str]:
-    """The character GPT-2's byte-level BPE writes for each byte.
-
-    Printable Latin-1 stands for itself; the other bytes, in order, are U+0100 and on.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {
-        byte: chr(0x100 + place) for place, byte in enumerate(others)
-    }
-
-
-_BYTE_OF = {char: byte for byte, char in byte_level_alphabet().items()}
-
-
-def _byte_level_bytes(token: str) -> bytes:
-    try:
-        return bytes([_BYTE_OF[char] for char in token])
-    except KeyError:  # written plainly, as some vocabularies do with extra tokens
-        return token.encode()
-
-
-def _sentencepiece_bytes(token: str) -> bytes:
-    """``▁`` is a space, ``<0x0A>`` one byte, the rest UTF-8."""
-    match = _BYTE_TOKEN.fullmatch(token)
-    return bytes([int(match[1], 16)]) if match else token.replace("▁", " ").encode()
-
-
-def _is_byte_level(backend: tokenizers.Tokenizer) -> bool:
-    """Whether the vocabulary spells bytes as characters, told by the decoder."""
-    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {}
-    return any(part.get("type") == "ByteLevel" for part in decoder.get("decoders", [decoder]))
 
 
 def _read_config(path: Path) -> dict[str, Any]:

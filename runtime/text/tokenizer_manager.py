@@ -6,7 +6,6 @@ Runs in the API process on one event loop; the scheduler is behind a ``Scheduler
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 import uuid
@@ -19,6 +18,7 @@ from ..ipc import SchedulerClient
 from ..messages import (
     AbortRequest,
     Action,
+    AdminRequest,
     BatchOutput,
     ControlReply,
     ControlRequest,
@@ -28,9 +28,11 @@ from ..messages import (
     SchedulerReady,
 )
 from ..sampling_params import SamplingParams
+from .commands import Commands
 from .detokenizer import IncrementalDetokenizer
-from .generation import Generation
+from .generation import Generation, raise_aborted
 from .live_request import LiveRequest
+from .logprob_checks import check_logprobs
 from .request_stats import RequestStats
 from .tokenizer import Tokenizer
 
@@ -94,11 +96,11 @@ class TokenizerManager:
         self._live: dict[str, LiveRequest] = {}
         self.stats = RequestStats()
         self.observers: list[RequestObserver] = []
-        self._controls: dict[int, asyncio.Future[ControlReply]] = {}
-        self._control_ids = itertools.count(1)
+        self._commands = Commands()
         self._bytes = tokenizer.token_bytes
         self._longest_token = max(len(data) for data in self._bytes if data is not None)
         self.last_message = time.monotonic()
+        self.weights_path: str | None = None  # what has replaced the model's own weights
 
     # ------------------------------------------------------------------ the scheduler
 
@@ -120,11 +122,8 @@ class TokenizerManager:
         for live in self._live.values():
             live.fail(error)
             self._end(live, "error")
-        for future in self._controls.values():
-            if not future.done():
-                future.set_exception(error)
+        self._commands.fail(error)
         self._live.clear()
-        self._controls.clear()
 
     async def read_forever(self, client: SchedulerClient) -> None:
         """Hand on what the scheduler says; runs until cancelled."""
@@ -137,9 +136,7 @@ class TokenizerManager:
                     for output in message.outputs:
                         self._take(output, now)
                 elif isinstance(message, ControlReply):
-                    future = self._controls.pop(message.id, None)
-                    if future is not None and not future.done():
-                        future.set_result(message)
+                    self._commands.take(message)
 
     def _take(self, output: RequestOutput, now: float) -> None:
         live = self._live.get(output.rid)
@@ -308,12 +305,13 @@ class TokenizerManager:
                 f"fit (context length {self.ready.context_len})",
                 param=param,
             )
-        start = request.logprob_start_len
-        if start is not None and not 0 <= start <= len(ids):
-            raise RequestError(
-                f"logprob_start_len must be in [0, {len(ids)}], got {start}",
-                param="logprob_start_len",
-            )
+        check_logprobs(
+            request.logprob_start_len,
+            request.top_logprobs_num,
+            request.token_ids_logprob,
+            len(ids),
+            self.tokenizer.vocab_size,
+        )
         return ids
 
     # ------------------------------------------------------------------ the rest
@@ -331,17 +329,24 @@ class TokenizerManager:
 
     async def control(self, action: Action, **fields: Any) -> ControlReply:
         """Ask the scheduler for something that is not generation; see ControlRequest."""
+        return await self.ask(ControlRequest(id=0, action=action, **fields))
+
+    async def ask(
+        self, request: ControlRequest | AdminRequest, timeout: float = CONTROL_TIMEOUT_SECONDS
+    ) -> ControlReply:
+        """Send a request that is not generation, and wait for its reply.
+
+        Raises:
+            EngineDeadError: there is no scheduler, or it does not answer in ``timeout`` seconds.
+        """
         if self._client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
-        request = ControlRequest(id=next(self._control_ids), action=action, **fields)
-        future = asyncio.get_running_loop().create_future()
-        self._controls[request.id] = future
-        self._client.send([request])
-        try:
-            return await asyncio.wait_for(future, CONTROL_TIMEOUT_SECONDS)
-        except TimeoutError:
-            del self._controls[request.id]
-            raise EngineDeadError(f"the scheduler does not answer ({action})") from None
+        return await self._commands.ask(self._client, request, timeout)
+
+    def ping(self) -> None:
+        """Make the scheduler say something; nobody waits for it."""
+        if self._client is not None:
+            self._client.send([ControlRequest(id=0, action="ping")])
 
     def room_after(self, prompt_len: int) -> int:
         """Output tokens that a prompt of this length leaves room for, at least 1."""
@@ -386,15 +391,3 @@ def with_samples(request: GenerateInput, rid: str) -> list[GenerateInput]:
         )
         for i in range(params.n)
     ]
-
-
-def raise_aborted(generation: Generation, param_names: Mapping[str, str]) -> None:
-    """An aborted request ends in an exception that says why, in the client's words."""
-    finish = generation.finish
-    assert finish is not None
-    raise RequestError(
-        finish.message or "the request was aborted",
-        param=param_names.get(finish.param, finish.param) if finish.param else None,
-        status=finish.status_code or 500,
-        code="request_aborted" if finish.status_code == 499 else None,
-    )

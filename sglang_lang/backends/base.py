@@ -113,7 +113,9 @@ class BaseBackend(ABC):
         Raises:
             BackendError: it sees nothing.
         """
-        raise BackendError(f"{self.model_name} reads text only and cannot be shown this {media.kind}")
+        raise BackendError(
+            f"{self.model_name} reads text only and cannot be shown this {media.kind}"
+        )
 
     async def warm(self, prompt: Prompt) -> None:  # noqa: B027  (a backend without a cache)
         """Compute the prompt ahead of the requests that will share it, where that is of use."""

@@ -55,7 +55,10 @@ def completion_request(prompt: Prompt, options: GenOptions) -> dict[str, Any]:
 def completions_of(response: Any) -> list[Completion]:
     """The answers; the first one carries what the call cost."""
     answers = [
-        Completion(_text(choice), {"id": response.id, **_ending(choice), "calls": 0})
+        Completion(
+            _text(choice),
+            {"id": response.id, **_ending(choice), **_reasoning(choice), "calls": 0},
+        )
         for choice in response.choices
     ]
     answers[0].meta_info |= {**_counts(response.usage), "calls": 1}
@@ -72,6 +75,7 @@ def piece_of(chunk: Any, meta: dict[str, Any]) -> Completion:
     choice = chunk.choices[0]
     if choice.finish_reason is not None:
         meta |= _ending(choice)
+    meta |= _reasoning(choice, meta.get("reasoning_content", ""))
     text = choice.delta.content if hasattr(choice, "delta") else choice.text
     return Completion(text or "", meta)
 
@@ -102,6 +106,13 @@ def _ending(choice: Any) -> dict[str, Any]:
     if getattr(choice, "logprobs", None) is not None:
         meta["logprobs"] = choice.logprobs.model_dump()
     return meta
+
+
+def _reasoning(choice: Any, before: str = "") -> dict[str, str]:
+    """What servers of reasoning models tell apart from the answer, behind the pieces before."""
+    said = getattr(choice, "message", None) or getattr(choice, "delta", None)
+    thoughts = getattr(said, "reasoning_content", None)
+    return {"reasoning_content": before + thoughts} if thoughts else {}
 
 
 def _counts(usage: Any) -> dict[str, int]:

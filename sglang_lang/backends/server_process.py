@@ -131,6 +131,10 @@ class Runtime:
 
     add_request = async_generate
 
+    def encode(self, prompt: str | list[str]) -> str:
+        """The answer of /encode, a unit vector for each prompt, as JSON text."""
+        return json.dumps(wait_for(self.endpoint.post("/encode", {"text": prompt})))
+
     def cache_prefix(self, prefix: str) -> None:
         """Compute a text ahead of the requests that will begin with it."""
         wait_for(self.endpoint.warm(Prompt(prefix)))

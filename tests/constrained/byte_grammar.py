@@ -58,6 +58,15 @@ def token_ids(row: np.ndarray[Any, np.dtype[np.int32]]) -> list[int]:
     return found
 
 
+def allowed(machine: Automaton, state: int) -> list[int]:
+    """The tokens of a state's mask that have bytes."""
+    row = np.zeros(VOCABULARY.row_len, np.int32)
+    machine.fill(state, row)
+    found = token_ids(row)
+    assert (EOS in found) == machine.is_accepting(state)
+    return [token_id for token_id in found if token_id != EOS]
+
+
 def random_walk(
     machine: Automaton, rng: np.random.Generator, max_tokens: int = 160
 ) -> bytes | None:
@@ -69,11 +78,11 @@ def random_walk(
             machine.is_accepting(state) and (closing or rng.random() < 0.2)
         ):
             return text
-        allowed = token_ids(machine.allowed(state))
-        assert allowed, f"a dead end after {text!r}"
+        choices = allowed(machine, state)
+        assert choices, f"a dead end after {text!r}"
         if closing:  # prefer what ends strings, lists and objects
-            allowed = [t for t in allowed if t < EOS and chr(t) in '"]},:'] or allowed
-        token = VOCABULARY.token_bytes[int(rng.choice(allowed))]
+            choices = [t for t in choices if t < EOS and chr(t) in '"]},:'] or choices
+        token = VOCABULARY.token_bytes[int(rng.choice(choices))]
         assert token is not None
         text += token
         state = machine.advance(state, token)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from sglang_lang.constrained.errors import GrammarError
+from sglang_lang.constrained.native_machine import NativeMachine, NativeVocabulary
 from sglang_lang.constrained.network import Network
 from sglang_lang.constrained.regex_grammar import choices_network, regex_network
+from sglang_lang.constrained.vocabulary import Vocabulary
 from tests.constrained.byte_grammar import (
     EOS,
     VOCABULARY,
     admits,
+    allowed,
     json_network,
     native_machine,
     python_machine,
-    token_ids,
 )
 
 PATTERNS = [
@@ -29,6 +34,25 @@ PATTERNS = [
     "日本|日曜|é+",
     r"(?=.*\d)[a-z\d]{3,6}",
     '"[^"\\\\]{0,1000}"',
+    "[a-z ]{0,40}1",  # counts around the longest token, where masks differ from one to the next
+    r"\w{18,30}(,\w{4,20}){0,9}",
+    '[^"]{6,9}"[^"]{20,}"',
+    r"(?=.{5,40}$)[a-z]+1?",
+    ".*[0-9a-f]{32}.*(?=a|b)[abc]",
+    '("x{40}"|"[a-f]{20}.{30,}")+',
+    r"(?!.{0,30}$).{0,33}",  # far from its end only what is longer than the counts is left
+]
+REGEXES = st.recursive(
+    st.sampled_from(["a", "b", "ab", "[ab]", ".", r"\w", "[^a]", '"', "日", r"\d", "(?=a|.b)"]),
+    lambda inner: st.one_of(
+        st.builds("{}{}".format, inner, inner),
+        st.builds("(?:{}|{})".format, inner, inner),
+        st.builds("(?:{}){}".format, inner, st.sampled_from("* + ? {2,7} {0,40} {19,}".split())),
+    ),
+    max_leaves=5,
+)
+LONG_WORDS = [
+    bytes(np.random.default_rng(seed).integers(97, 123, 16, np.uint8)) for seed in range(5000)
 ]
 SCHEMAS = [
     {"type": "object", "properties": {"a": {"type": "integer"}, "ab": {"type": "string"}}},
@@ -56,7 +80,7 @@ def test_both_machines_agree_with_trying_every_token(index: int) -> None:
             for token_id, token in enumerate(VOCABULARY.token_bytes)
             if token and python.advance(state, token)
         ]
-        assert token_ids(python.allowed(state)) == token_ids(native.allowed(native_state)) == tried
+        assert allowed(python, state) == allowed(native, native_state) == tried
         assert python.forced(state) == native.forced(native_state)
         assert python.is_accepting(state) == native.is_accepting(native_state)
         assert (
@@ -71,6 +95,23 @@ def test_both_machines_agree_with_trying_every_token(index: int) -> None:
         state, native_state = python.advance(state, token), native.advance(native_state, token)
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(REGEXES, st.integers(0, 2**32 - 1))
+def test_masks_of_any_regex_are_the_tokens_that_can_be_taken(pattern: str, seed: int) -> None:
+    try:
+        machine = native_machine(regex_network(pattern))
+    except GrammarError:  # an assertion in a repeat, or one that nothing satisfies
+        reject()
+    state, rng = machine.start, np.random.default_rng(seed)
+    for _ in range(6):
+        tried = [t for t in range(VOCABULARY.size) if machine.advance_token(state, t)]
+        assert allowed(machine, state) == tried
+        assert tried or machine.is_finished(state)
+        if not tried:
+            break
+        state = machine.advance_token(state, int(rng.choice(tried)))
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.text('ab日é"\\', max_size=6), min_size=1, max_size=8))
 def test_choices_are_exactly_the_given_strings(choices: list[str]) -> None:
@@ -82,18 +123,35 @@ def test_choices_are_exactly_the_given_strings(choices: list[str]) -> None:
 def test_a_part_of_a_character_is_followed_by_its_rest() -> None:
     machine = native_machine(regex_network("日"))
     state = machine.advance(machine.start, "日".encode()[:1])
-    allowed = [VOCABULARY.token_bytes[token_id] for token_id in token_ids(machine.allowed(state))]
-    assert allowed == ["日".encode()[1:2]]
+    texts = [VOCABULARY.token_bytes[token_id] for token_id in allowed(machine, state)]
+    assert texts == ["日".encode()[1:2]]
 
 
 def test_counts_beyond_the_longest_token_share_a_mask() -> None:
     machine = native_machine(regex_network("[ab]{0,500}"))
     near, far = machine.advance(machine.start, b"a"), machine.advance(machine.start, b"a" * 300)
     end = machine.advance(machine.start, b"a" * 495)
-    assert near != far and (machine.allowed(near) == machine.allowed(far)).all()
-    assert token_ids(machine.allowed(end)) != token_ids(machine.allowed(far))
+    assert near != far and allowed(machine, near) == allowed(machine, far)
+    assert allowed(machine, end) != allowed(machine, far)
 
 
-def test_special_tokens_are_in_no_mask() -> None:
+def test_special_tokens_lead_nowhere() -> None:
     machine = native_machine(regex_network("(.|\n)*"))
-    assert EOS not in token_ids(machine.allowed(machine.start))
+    assert machine.advance_token(machine.start, EOS) == 0
+
+
+def test_an_automaton_without_bounds_is_followed_in_bounded_time_and_memory() -> None:
+    wide = "(.*[a-m].{17}|.*[b-z].{18}|.*[aeiou].{19}|.*[a-z].{21}x)"  # 2**60 states
+    vocabulary = Vocabulary.from_token_bytes(
+        [*(bytes([b]) for b in range(256)), *LONG_WORDS, None], [256 + len(LONG_WORDS)]
+    )
+    machine = NativeMachine(regex_network(wide), NativeVocabulary(vocabulary))
+    state = machine.advance(machine.start, b"k")
+    row = np.zeros(vocabulary.row_len, np.int32)
+    started = time.thread_time()
+    for byte in b"any text can be spelled, if not by every token" * 3:
+        machine.fill(state, row)
+        assert row[byte // 32] >> (byte % 32) & 1
+        state = machine.advance(state, bytes((byte,)))
+    assert state
+    assert time.thread_time() - started < 60  # a bound on hostile input, not a measurement

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from sglang_lang.constrained.batch import fill_batch
 from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.matcher import GrammarMatcher, whole_characters
 from tests.constrained.byte_grammar import EOS, VOCABULARY, WORDS, token_ids
@@ -92,3 +93,26 @@ def test_a_chain_of_required_keys_is_forced_through_nested_values() -> None:
     matcher = COMPILER.compile("json_schema", json.dumps(schema)).matcher()
     assert matcher.forced() == b'{"a": 1, "b": null}'
     assert feed(matcher, matcher.forced()) and matcher.is_terminated()
+
+
+def test_a_batch_is_filled_like_its_matchers_one_by_one() -> None:
+    ended = regex("a")
+    assert feed(ended, b"a") and ended.accept_token(EOS)
+    withheld = regex("ab[cd]")
+    withheld.require_prefix(b"ab")
+    schema = json.dumps({"properties": {"a": {"type": "integer"}}, "type": "object"})
+    matchers = [
+        regex("ab?"),
+        None,
+        ended,
+        withheld,
+        COMPILER.compile("json_schema", schema).matcher(),
+    ]
+    matchers.append(COMPILER.compile("ebnf", 'start: "x"+').matcher())
+    rows = np.full((len(matchers), VOCABULARY.row_len), -1, np.int32)
+    expected = rows.copy()
+    fill_batch(matchers, rows)
+    for row, matcher in enumerate(matchers):
+        if matcher is not None:
+            matcher.fill_next_token_bitmask(expected, row)
+    assert (rows == expected).all()

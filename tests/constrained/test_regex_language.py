@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
+import interegular
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sglang_lang.constrained.derivatives import matches
+from sglang_lang.constrained.derivatives import derivative, is_empty, matches
 from sglang_lang.constrained.errors import GrammarError, UnsupportedGrammarError
 from sglang_lang.constrained.regex_language import regex_language
+from sglang_lang.constrained.regex_tree import NOTHING, Node
 
 LETTERS = st.text("aAbB1_ é\n", max_size=7)
 ATOMS = st.sampled_from(
@@ -115,3 +118,52 @@ def test_patterns_that_defeat_backtracking_are_harmless(pattern: str) -> None:
 def test_case_is_ignored_as_re_does(pattern: str, text: str) -> None:
     expected = re.fullmatch(pattern, text) is not None
     assert matches(regex_language(pattern, "python"), text.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(.{0,1000}){0,1000}", r"(\w{1,1000}){1,1000}x", "(a?){5000}", "((a{0,99}b){99}){99}"],
+)
+def test_repeats_in_repeats_are_refused_where_they_multiply(pattern: str) -> None:
+    with pytest.raises(UnsupportedGrammarError, match="position"):
+        regex_language(pattern, "python")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [".{0,100000}", "(.{0,20000})?", r"([a-z]{1,63}\.){1,127}", "(ab){9000}", "(a+){9000}"],
+)
+def test_large_counts_that_do_not_multiply_are_kept(pattern: str) -> None:
+    assert regex_language(pattern, "python") is not NOTHING
+
+
+ASCII_PATTERNS = [
+    *(r"(a|b)*c{3}", r"(a*)*b", "(a|b)*a(a|b){3}", r"[0-9]{1,3}(\.[0-9]{1,3}){3}", "x{,3}y|"),
+    *(r"(?i:ab)c", r"[^\n\"]{0,5}\"", "(abc|abd|ab)+?e", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", "a??b"),
+]
+
+
+@pytest.mark.parametrize("pattern", ASCII_PATTERNS)
+def test_the_language_is_that_of_interegulars_automaton(pattern: str) -> None:
+    """The product of both automata, over ASCII, never finds a text that one of them alone takes.
+
+    interegular is right on such patterns; it is not on classes beyond ASCII and on lookahead.
+    """
+    fsm = interegular.parse_pattern(pattern).to_fsm()
+    start: tuple[Node, object] = (regex_language(pattern, "python"), fsm.initial)
+    living = {state for state in fsm.states if fsm.islive(state)}  # type: ignore[no-untyped-call]
+    seen, pending = {start}, deque([start])
+    while pending:
+        ours, theirs = pending.popleft()
+        assert ours.nullable == (theirs in fsm.finals)
+        for byte in range(128):
+            symbol = fsm.alphabet[chr(byte)]
+            following = fsm.map[theirs].get(symbol) if theirs in living else None
+            alive = following in living
+            step = (derivative(ours, byte), following if alive else None)
+            if is_empty(step[0]):
+                assert not alive, (pattern, chr(byte))
+            elif step not in seen:
+                seen.add(step)
+                pending.append(step)
+    assert len(seen) > 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from .ports import free_port
+
 START_SECONDS = 120.0
 ROOT = Path(__file__).parents[2]
 
@@ -23,9 +24,7 @@ class ServerProcess:
     """A running server; ``url`` is where."""
 
     def __init__(self, *flags: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         handle, name = tempfile.mkstemp(prefix="server-", suffix=".log")
         self.log = Path(name)

@@ -68,7 +68,7 @@ def test_every_token_is_transformers_choice(embedded_model_path: str) -> None:
         {"schedule_policy": "fcfs", "max_running_requests": 3},
         {"schedule_policy": "dfs-weight", "max_running_requests": 3, "page_size": 16},
         {"schedule_policy": "priority", "max_total_tokens": 400},
-        {"speculative_algorithm": "ngram", "speculative_ngram_min_match": 1},
+        {"speculative_ngram_min_match": 1, "speculative_max_batch": 64},
     ],
     ids=str,
 )

@@ -22,6 +22,7 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None  # tokens of a stream, then the connection breaks
+    reasoning: str = ""  # of a chat, told apart from the text
 
 
 Script = Callable[[dict[str, Any]], Reply | str]
@@ -107,9 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         elif "generateContent" in self.path:
             self.send(200, gemini_answer("".join(tokens), reason, counts))
         elif body.get("stream"):
-            self.stream(body, tokens, reason, counts, reply.cut_after)
+            self.stream(body, tokens, reason, counts, reply)
         else:
             choices = [whole(body, "".join(tokens), reason, i) for i in range(body.get("n") or 1)]
+            if reply.reasoning:
+                choices[0]["message"]["reasoning_content"] = reply.reasoning
             self.send(200, envelope(body, choices, counts))
 
     def send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
@@ -127,12 +130,15 @@ class Handler(BaseHTTPRequestHandler):
         tokens: list[str],
         reason: str,
         counts: dict[str, int],
-        cut_after: int | None,
+        reply: Reply,
     ) -> None:
         self.begin_stream()
-        for token in tokens[:cut_after]:
+        for thought in TOKEN.findall(reply.reasoning):
+            delta = {"index": 0, "finish_reason": None, "delta": {"reasoning_content": thought}}
+            self.event(json.dumps(envelope(body, [delta], None)))
+        for token in tokens[: reply.cut_after]:
             self.event(json.dumps(envelope(body, [part(body, token, None)], None)))
-        if cut_after is None:
+        if reply.cut_after is None:
             self.event(json.dumps(envelope(body, [part(body, "", reason)], None)))
             self.event(json.dumps(envelope(body, [], counts)))
             self.event("[DONE]")

@@ -42,11 +42,21 @@ def test_turns_stand_in_order_and_may_stay_open(template: ChatTemplate) -> None:
         ("Qwen/Qwen3-8B", "chatml"),
         ("deepseek-ai/DeepSeek-V3", "deepseek-v3"),
         ("google/gemma-3-270m-it", "gemma-it"),
+        ("meta-llama/Llama-2-7b-chat-hf", "llama-2-chat"),
+        ("CohereForAI/c4ai-command-r-v01", "c4ai-command-r"),
+        ("ibm-granite/granite-3.1-8b-instruct", "granite-3-instruct"),
         ("unheard-of", "default"),
     ],
 )
 def test_names_of_models_tell_their_template(model: str, name: str) -> None:
     assert guess_chat_template(model).name == name
+
+
+def test_a_system_turn_may_lie_inside_of_the_users() -> None:
+    template = get_chat_template("llama-2-chat")
+    opened = template.render(TURNS[:2], "assistant")
+    assert opened == "[INST] <<SYS>>\nS\n<</SYS>>\n\nU [/INST]"
+    assert template.render(TURNS[1:], "user") == "[INST] U [/INST]A </s><s>[INST] "
 
 
 def test_a_models_own_template_comes_first_and_the_users_before_it() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import sglang_lang as sgl
 from sglang_lang.reasoning import marks_of, split_reasoning
 
+from .openai_server import Reply, openai_server
 from .scripted import ScriptedBackend
 
 
@@ -57,6 +58,25 @@ def test_a_choice_has_no_thoughts() -> None:
 
     state = choosing.run(backend=ScriptedBackend(lambda p: "b"))
     assert (state.text(), state["x_reasoning_content"]) == ("b!", "")
+
+
+def test_a_template_may_have_begun_the_thoughts() -> None:
+    @sgl.function
+    def begun(s: sgl.ProgramState) -> None:
+        s += sgl.assistant("<think>\n" + sgl.separate_reasoning(sgl.gen("x"), model_type="qwen3"))
+
+    state = begun.run(backend=ScriptedBackend(lambda p: "hm</think>yes"))
+    assert (state["x"], state["x_reasoning_content"]) == ("yes", "hm")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_api_may_tell_the_thoughts_apart(stream: bool) -> None:
+    with openai_server(lambda body: Reply("yes", reasoning="hm, well")) as server:
+        backend = sgl.OpenAI("m", base_url=server.url, api_key="key")
+        state = program.run(None, backend=backend, stream=stream)
+        assert "".join(state.text_iter("reply")) == "yes"
+        assert state["reply_reasoning_content"] == "hm, well"
+        backend.shutdown()
 
 
 TEXTS = st.lists(st.sampled_from(["<think>", "</think>", "<", "/think", " ", "\n", "a", "b"])).map(

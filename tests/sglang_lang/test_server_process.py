@@ -35,6 +35,10 @@ async def test_a_runtime_answers_without_a_program() -> None:
         pieces = [piece async for piece in runtime.async_generate("1 2 3", params)]
         assert "".join(pieces) == whole["text"]
         assert len(json.loads(runtime.generate(["a", "b"], params))) == 2
+        one, other = json.loads(runtime.encode(["a", "b"]))
+        assert (
+            one["embedding"] != other["embedding"] == json.loads(runtime.encode("b"))["embedding"]
+        )
         tokenizer = runtime.get_tokenizer()
         assert tokenizer.decode(tokenizer.encode("hello world")) == "hello world"
         runtime.flush_cache()

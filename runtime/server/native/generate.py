@@ -7,19 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import Logprobs
 from ...text.generation import Generation
 from ...text.prompts import Inputs, as_dict, as_inputs
-from ...text.tokenizer_manager import TokenizerManager
+from ...text.sessions import SessionParams, Sessions
+from ...text.tokenizer_manager import GenerateInput, TokenizerManager
 from ..bodies import namespace, read
-from ..context import context_of
+from ..context import ServerContext, context_of
+from ..routing import Routes
 from ..streaming import event, json_response, merge, sse_response, while_connected
 
-router = APIRouter()
+router = Routes()
 
 
 class GenerateBody(msgspec.Struct):
@@ -41,6 +43,7 @@ class GenerateBody(msgspec.Struct):
     extra_key: str | None = None
     cache_salt: str | None = None
     add_special_tokens: bool | None = None
+    session_params: SessionParams | None = None
     input_embeds: Any = None
     image_data: Any = None
     video_data: Any = None
@@ -83,18 +86,46 @@ _UNSERVED = (
 )
 
 
-@router.api_route("/generate", methods=["POST", "PUT"])
+@router.api_route("/generate", ["POST", "PUT"], body=GenerateBody)
 async def generate(request: Request) -> Response:
     body = await read(request, GenerateBody)
     context = context_of(request)
     inputs = body.inputs()
-    incremental = body.incremental_streaming_output
-    if incremental is None:
-        incremental = context.args.incremental_streaming_output
-    answer = NativeAnswer(context.manager, inputs, incremental, bool(body.return_prompt_token_ids))
+    answer = NativeAnswer(
+        context,
+        inputs,
+        context.args.incremental_streaming_output
+        if body.incremental_streaming_output is None
+        else body.incremental_streaming_output,
+        bool(body.return_prompt_token_ids),
+    )
+    if body.session_params is not None:
+        answer.session = SessionTurn(context.sessions, body.session_params)
     if body.stream:
         return await sse_response(request, answer.events())
     return json_response(await while_connected(request, answer.whole()))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTurn:
+    """The place of a request in its session."""
+
+    sessions: Sessions
+    params: SessionParams
+
+    async def lead_in(self, manager: TokenizerManager, inputs: Inputs) -> Inputs:
+        """The request behind what came before it."""
+        request = inputs.single()
+        before = self.sessions.context(self.params)
+        if before:
+            request = replace(request, add_special_tokens=False)
+        ids = [*before, *await manager.input_ids(request)]
+        self.sessions.check_room(self.params, len(ids))
+        return replace(inputs, parts=[replace(request, text=None, input_ids=ids)])
+
+    def keep(self, request: GenerateInput, generation: Generation) -> None:
+        prompt = list(request.input_ids or ())
+        self.sessions.add(self.params, generation.rid, prompt, generation.output_ids)
 
 
 @dataclass(slots=True)
@@ -102,30 +133,36 @@ class NativeAnswer:
     """One /generate request on its way to its answer.
 
     Args:
-        manager: runs it.
+        context: what the routes share.
         inputs: its single requests.
         incremental: events hold what is new only.
         with_prompt: responses name the ids of their prompt.
+        session: the request is a turn of one.
     """
 
-    manager: TokenizerManager
+    context: ServerContext
     inputs: Inputs
     incremental: bool
     with_prompt: bool
+    session: SessionTurn | None = None
     _told_logprobs: dict[int, int] = field(default_factory=dict)
     _prompts: list[list[int]] = field(default_factory=list)
 
     async def whole(self) -> Any:
         """The native response: one dict, or a list of them."""
-        await self._read_prompts()
-        done = await self.manager.generate_all(self.inputs.parts)
+        await self._prepare()
+        done = await self.context.manager.generate_all(self.inputs.parts)
+        for request, generation in zip(self.inputs.parts, done, strict=True):
+            self._finished(request, generation)
         dicts = [self._as_dict(i, generation) for i, generation in enumerate(done)]
         return dicts if self.inputs.is_list else dicts[0]
 
     async def events(self) -> AsyncIterator[bytes]:
         """Text and ids so far, or what is new of them; batches carry ``index``."""
-        await self._read_prompts()
-        async for index, generation in merge(self.manager, self.inputs.parts):
+        await self._prepare()
+        async for index, generation in merge(self.context.manager, self.inputs.parts):
+            if generation.finish is not None:
+                self._finished(self.inputs.parts[index], generation)
             shown = self._news(index, generation) if self.incremental else generation
             response = self._as_dict(index, shown)
             if self.incremental and generation.withdrawn:
@@ -134,13 +171,20 @@ class NativeAnswer:
                 response["index"] = index
             yield event(response)
 
-    async def _read_prompts(self) -> None:
+    def _finished(self, request: GenerateInput, generation: Generation) -> None:
+        if self.session is not None:
+            self.session.keep(request, generation)
+
+    async def _prepare(self) -> None:
+        if self.session is not None:
+            self.inputs = await self.session.lead_in(self.context.manager, self.inputs)
         if self.with_prompt:
             parts = self.inputs.parts
-            self._prompts = [await self.manager.input_ids(part) for part in parts]
+            self._prompts = [await self.context.manager.input_ids(part) for part in parts]
 
     def _as_dict(self, index: int, generation: Generation) -> dict[str, Any]:
-        response = as_dict(self.manager, generation, self.inputs.with_text)
+        response = as_dict(self.context.manager, generation, self.inputs.with_text)
+        response["meta_info"]["weight_version"] = self.context.weight_version
         if self.with_prompt:
             response["prompt_token_ids"] = self._prompts[index]
         return response

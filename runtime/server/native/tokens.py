@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...text.chat import render_chat
 from ..bodies import read
 from ..context import context_of
+from ..routing import Routes
 from ..streaming import json_response
 
-router = APIRouter()
+router = Routes()
 
 
 class TokenizeBody(msgspec.Struct):
@@ -27,8 +28,8 @@ class TokenizeBody(msgspec.Struct):
     add_generation_prompt: bool = True
 
 
-@router.post("/tokenize")
-@router.post("/v1/tokenize")
+@router.post("/tokenize", body=TokenizeBody)
+@router.post("/v1/tokenize", body=TokenizeBody)
 async def tokenize(request: Request) -> Response:
     body = await read(request, TokenizeBody)
     context = context_of(request)
@@ -57,8 +58,8 @@ class DetokenizeBody(msgspec.Struct):
     skip_special_tokens: bool = True
 
 
-@router.post("/detokenize")
-@router.post("/v1/detokenize")
+@router.post("/detokenize", body=DetokenizeBody)
+@router.post("/v1/detokenize", body=DetokenizeBody)
 async def detokenize(request: Request) -> Response:
     body = await read(request, DetokenizeBody)
     tokenizer = context_of(request).tokenizer
@@ -79,7 +80,7 @@ class RenderBody(msgspec.Struct):
     chat_template_kwargs: dict[str, Any] | None = None
 
 
-@router.post("/render_chat")
+@router.post("/render_chat", body=RenderBody)
 async def render(request: Request) -> Response:
     """The exact text that /v1/chat/completions would tokenise for these messages."""
     body = await read(request, RenderBody)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...text.answer import Answer
 from ...text.dialect import Turn
@@ -18,15 +18,16 @@ from ...text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager, with_samples
 from ..answers import Progress, reasoning_tokens, stream_answers, whole_answers
 from ..context import ServerContext, context_of
+from ..routing import Routes
 from ..streaming import event, json_response, sse_response, while_connected
 from .chat_body import ChatBody
 from .sampling_body import StreamOptions, read_sampling
 from .usage import finish_reason, matched_stop, usage
 
-router = APIRouter()
+router = Routes()
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", body=ChatBody)
 async def chat_completions(request: Request) -> Response:
     body = await read_sampling(request, ChatBody)
     chat = ChatCompletion(context_of(request), body)

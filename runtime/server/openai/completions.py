@@ -8,22 +8,23 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...messages import Logprobs
 from ...text.generation import Generation
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager
 from ..context import ServerContext, context_of
+from ..routing import Routes
 from ..streaming import event, json_response, merge, sse_response, while_connected
 from .completion_body import CompletionBody
 from .sampling_body import StreamOptions, read_sampling
 from .usage import finish_reason, matched_stop, usage
 
-router = APIRouter()
+router = Routes()
 
 
-@router.post("/v1/completions")
+@router.post("/v1/completions", body=CompletionBody)
 async def completions(request: Request) -> Response:
     body = await read_sampling(request, CompletionBody)
     completion = Completion(context_of(request), body)

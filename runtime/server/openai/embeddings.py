@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import Pooling
@@ -17,10 +17,11 @@ from ...text.generation import Generation
 from ...text.tokenizer_manager import GenerateInput
 from ..bodies import namespace, read
 from ..context import ServerContext, context_of
+from ..routing import Routes
 from ..streaming import json_response, while_connected
 from .prompt_list import prompt_list
 
-router = APIRouter()
+router = Routes()
 MAX_INPUTS = 2048  # OpenAI's own limit
 
 
@@ -84,7 +85,7 @@ class EmbeddingBody(msgspec.Struct, kw_only=True):
             )
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", body=EmbeddingBody)
 async def create_embeddings(request: Request) -> Response:
     body = await read(request, EmbeddingBody)
     return json_response(await while_connected(request, embed(context_of(request), body)))

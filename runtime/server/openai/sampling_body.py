@@ -7,7 +7,7 @@ import re
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import Request
+from starlette.requests import Request
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
@@ -148,9 +148,9 @@ class SamplingBody(msgspec.Struct, kw_only=True):
         }
         if isinstance(self.structural_tag, dict):
             values["structural_tag"] = json.dumps(self.structural_tag)
-        if self.response_format is not None:
-            values |= self._response_format(self.response_format, values)
         try:
+            if self.response_format is not None:
+                values |= self._response_format(self.response_format, values)
             return SamplingParams.from_dict(values)
         except RequestError as error:
             raise self._in_clients_words(error) from error
@@ -160,7 +160,8 @@ class SamplingBody(msgspec.Struct, kw_only=True):
         names = {"max_new_tokens": self.token_limit()[1], "min_new_tokens": "min_tokens"}
         names["tool_calls"] = "tools"
         if self.response_format is not None:
-            names |= {"json_schema": "response_format", "structural_tag": "response_format"}
+            kinds = ("json_schema", "structural_tag", "ebnf")
+            names |= dict.fromkeys(kinds, "response_format")
         return names
 
     @property

@@ -127,7 +127,7 @@ class FramedCallParser:
             return self._without_brace()
         header = self._without_literals(self._text[:brace])
         name = self._format.header_name(header).strip(_BETWEEN)
-        if header.strip(_BETWEEN) and not name:
+        if name not in self._names if name else header.strip(_BETWEEN):
             return self._spoiled(brace + 1)
         self._frame += self._text[:brace]
         self._text = self._text[brace:]

@@ -123,6 +123,19 @@ def test_separators_are_forced_and_keys_come_in_the_order_of_the_schema() -> Non
     assert admits(json_machine(PERSON, JsonOptions(any_order=True)), '{"age": 1, "name": "x"}')
 
 
+def test_whitespace_is_free_within_bounds_when_asked() -> None:
+    flexible = JsonOptions().with_whitespace("flexible")
+    value = {"name": "x", "age": 1, "tags": ["x", "y"]}
+    for machine in (json_machine(PERSON, flexible), json_machine({"minProperties": 2}, flexible)):
+        for text in (json.dumps(value, indent=4), json.dumps(value), '{ "name":"x"\t,\r"age" :1}'):
+            assert admits(machine, text), text
+        assert admits(machine, '{"name":"x",' + " " * 32 + '"age":1}')
+        assert not admits(machine, '{"name":"x",' + " " * 33 + '"age":1}')
+        assert not admits(machine, ' {"name":"x","age":1}')
+    repeated = '{"a" :1 , "a": 2}'  # the key is captured without the whitespace around it
+    assert not admits(json_machine({"type": "object", "minProperties": 2}, flexible), repeated)
+
+
 def test_whole_numbers_may_have_a_zero_fraction_when_asked() -> None:
     assert admits(json_machine({"type": "integer"}, SPEC), "1.0")
     assert admits(json_machine({"const": 1}, SPEC), "1.00")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sglang_lang.kernels.dispatch import REFERENCE, Ops
+from sglang_lang.kernels.int8_cache import encode
 
 SLOTS, MAX_CONTEXT = 900, 1400
 few = settings(
@@ -62,8 +63,8 @@ def make_step(
     extend_lens = torch.tensor([new for _, new in lens])
     return Step(
         q=torch.randn(int(extend_lens.sum()), heads[0], head_dim).to(dtype),
-        k_cache=torch.randn(SLOTS, heads[1], head_dim).to(cache_dtype),
-        v_cache=torch.randn(SLOTS, heads[1], head_dim).to(cache_dtype),
+        k_cache=encode(torch.randn(SLOTS, heads[1], head_dim), cache_dtype),
+        v_cache=encode(torch.randn(SLOTS, heads[1], head_dim), cache_dtype),
         req_to_token=torch.randint(0, SLOTS, (len(lens) + 2, MAX_CONTEXT), dtype=torch.int32),
         rows=torch.randperm(len(lens) + 2)[: len(lens)].int(),
         seq_lens=torch.tensor([prefix + new for prefix, new in lens], dtype=torch.int32),
@@ -73,13 +74,14 @@ def make_step(
 
 def assert_same(actual: Tensor, expected: Tensor, cache_dtype: torch.dtype) -> None:
     assert actual.dtype == expected.dtype
-    bf16 = torch.bfloat16 in (actual.dtype, cache_dtype)
-    rtol, atol = (2e-2, 1e-2) if bf16 else (1e-4, 5e-6)
+    exact = actual.dtype is cache_dtype is torch.float32  # kernels decode int8 to bfloat16
+    rtol, atol = (1e-4, 5e-6) if exact else (2e-2, 1e-2)
     torch.testing.assert_close(actual.float(), expected.float(), rtol=rtol, atol=atol)
 
 
 request_lens = st.tuples(st.integers(0, 600), st.sampled_from([1, 1, 1, 2, 17, 70]))
 dtypes = st.sampled_from([torch.float32, torch.bfloat16])
+cache_dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.int8])
 
 
 @few
@@ -88,7 +90,7 @@ dtypes = st.sampled_from([torch.float32, torch.bfloat16])
     st.sampled_from([(1, 1), (6, 2), (7, 7), (8, 1), (60, 1)]),
     st.sampled_from([2, 10, 16, 31, 32, 64, 80]),
     dtypes,
-    dtypes,
+    cache_dtypes,
     st.one_of(st.none(), st.integers(1, 300)),
     st.sampled_from([None, 2.0]),
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sglang_lang.kernels.dispatch import REFERENCE, Ops
+from sglang_lang.kernels.int8_cache import decode, row_width
 
 few = settings(
     max_examples=15,
@@ -95,3 +96,20 @@ def test_store_kv(
     REFERENCE.store_kv(k, v, expected[0], expected[1], slots)
     ops.store_kv(k, v, actual[0], actual[1], slots)
     assert torch.equal(actual, expected)
+
+
+@few
+@given(st.integers(0, 90), st.integers(1, 3), widths, dtypes)
+def test_store_kv_as_int8(ops: Ops, t: int, heads: int, dim: int, dtype: torch.dtype) -> None:
+    """Rounding may differ by a step at a tie; heads of zeros have no scale."""
+    k = torch.randn(t, heads, dim).to(dtype)
+    k[t // 2 :] = 0
+    expected = torch.zeros(2, 100, heads, row_width(dim, torch.int8), dtype=torch.int8)
+    actual = expected.clone()
+    slots = torch.randperm(100)[:t]
+    REFERENCE.store_kv(k, -k, expected[0], expected[1], slots)
+    ops.store_kv(k, -k, actual[0], actual[1], slots)
+    step = k.abs().max() / 127 if t else torch.tensor(0.0)
+    torch.testing.assert_close(decode(actual), decode(expected), rtol=0, atol=1.01 * float(step))
+    scales = [cache[..., dim:].contiguous().view(torch.float32) for cache in (actual, expected)]
+    torch.testing.assert_close(*scales, rtol=1e-6, atol=0)

@@ -125,7 +125,6 @@ def test_generation_config_wins_over_config_for_eos() -> None:
         ({"hidden_act": "relu"}, "hidden_act 'relu' is not supported"),
         ({"rope_scaling": {"type": "magic"}}, "rope_type 'magic' is not supported"),
         ({"torch_dtype": "int8"}, "dtype 'int8'"),
-        ({"quantization_config": {"quant_method": "awq"}}, "'awq' is not supported"),
         ({"layer_types": ["full_attention"]}, "layer_types has 1 entries for 4 layers"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.radix_cache.memory_pool import TokenToKVPool
 from sglang_lang.runtime.checkpoints.config import ModelConfig
 from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch, ForwardMode
@@ -15,7 +16,10 @@ MAX_CONTEXT = 256
 
 
 class PagedRunner:
-    """Some sequences and their slots, scattered over the pool; ``extend`` feeds them tokens."""
+    """Some sequences and their slots, scattered over the pool; ``extend`` feeds them tokens.
+
+    ``dtype`` is the pool's.
+    """
 
     def __init__(
         self, model: CausalLM, config: ModelConfig, dtype: torch.dtype, max_requests: int
@@ -26,7 +30,7 @@ class PagedRunner:
             num_slots + 1,
             config.num_layers,
             config.num_kv_heads,
-            config.head_dim,
+            row_width(config.head_dim, dtype),
             dtype,
             torch.device("cpu"),
         )

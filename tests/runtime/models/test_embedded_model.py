@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,26 @@ def test_rounded_matrices_give_nearly_the_same_logits(
     exact, rounded = logits(torch.float32, None), logits(torch.bfloat16, quantization)
     error = (rounded - exact).abs().mean() / exact.std()
     assert 0.001 < error < most
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "op by op"])
+def test_an_8_bit_cache_gives_nearly_the_same_logits(checkpoint: Checkpoint, fused: bool) -> None:
+    """Prefill, then a step of one token: mean error in standard deviations of the logits."""
+    device = torch.device("cpu")
+    ops = load_ops(device)
+    if not fused:
+        ops = replace(ops, pack_decoder=None)
+    model = load_model(checkpoint, ops, torch.bfloat16, device)
+    ids = checkpoint.tokenizer().encode(PROMPTS[0])
+
+    def last_logits(cache_dtype: torch.dtype) -> torch.Tensor:
+        runner = PagedRunner(model, checkpoint.config, cache_dtype, 1)
+        runner.extend([ids[:-1]])
+        return runner.extend([ids[-1:]])[0]
+
+    exact, rounded = last_logits(torch.bfloat16), last_logits(torch.int8)
+    error = (rounded - exact).abs().mean() / exact.std()
+    assert 0.0 < error < 0.05
 
 
 @pytest.mark.slow

@@ -239,3 +239,13 @@ def test_a_queue_is_not_ordered_again_while_its_first_request_does_not_fit() -> 
     scheduler.send(AbortRequest(rid_prefix="large"))
     scheduler.run()
     assert scheduler.finished[:2] == ["large", "small"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_background_requests_go_behind_all_others_until_they_are_old(name: str) -> None:
+    policy = schedule_policy(name, Toy().build().kv, 10, 0)
+    reqs = [Req(request(str(i), [i], priority=-100 * (i % 2)), 0, 256) for i in range(6)]
+    order = [int(req.rid) for req in fair_order(policy, reqs)]
+    assert sorted(order[:3]) == [0, 2, 4] and sorted(order[3:]) == [1, 3, 5]
+    reqs[3].passed_over = MAX_PASSED_OVER
+    assert fair_order(policy, reqs)[0] is reqs[3]

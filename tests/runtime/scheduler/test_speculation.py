@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglang_lang.runtime.scheduler.batch import Part
 from sglang_lang.runtime.scheduler.speculation import LONGEST_MATCH, NgramSpeculation, propose
 
-from .toy import Outcome, Toy, request
+from .toy import Outcome, Toy, request, waiting
 
 COPY = (
     r"(ab){30}"  # decoded token by token where jump-forward is off; copied from its third byte on
@@ -122,12 +123,12 @@ def test_drafts_take_no_memory_from_others() -> None:
     assert scheduler.scheduler.stats.accepted_tokens > 0
 
 
-def test_a_step_of_many_requests_has_no_drafts() -> None:
-    scheduler = DRAFTING.build()
-    for i in range(5):
-        scheduler.send(request(str(i), [1, 2, 3], 40, regex=COPY))
-    scheduler.run()
-    assert scheduler.scheduler.stats.drafted_tokens == 0
+@pytest.mark.parametrize(("count", "drafted"), [(4, True), (5, False)])
+def test_only_small_steps_have_drafts(count: int, drafted: bool) -> None:
+    reqs = waiting(*([1, 2, 1, 2, 1] for _ in range(count)))
+    parts = [Part(req, len(req.tokens) - 1, 1, True) for req in reqs]
+    NgramSpeculation(8, 2, 4).extend(parts, free_slots=1000, page_size=1)
+    assert [bool(part.draft) for part in parts] == [drafted] * count
 
 
 def test_requests_with_penalties_are_not_drafted_for() -> None:

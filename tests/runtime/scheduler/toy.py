@@ -126,6 +126,25 @@ class ByteTokenizer:
         return [byte for byte in text.encode() if self.token_bytes[byte] is not None]
 
 
+class WordTokenizer(ByteTokenizer):
+    """Tokens 128 and on are words of several bytes; the longest that fits is taken."""
+
+    WORDS = (b"ab", b"abc", b'{"', b'": ', b'", "', b"cd", b"bcd", b"aa", b"da", b' "', b'e"')
+
+    def __init__(self) -> None:
+        self.token_bytes = [bytes([i]) for i in range(128)]
+        self.token_bytes += [self.WORDS[i % len(self.WORDS)] for i in range(128)] + [None]
+        self._longest = sorted(self.WORDS, key=len, reverse=True)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        rest, ids = text.encode(), []
+        while rest:
+            word = next((w for w in self._longest if rest.startswith(w)), rest[:1])
+            ids.append(self.token_bytes.index(word))
+            rest = rest[len(word) :]
+        return ids
+
+
 class ListPort:
     """A scheduler port that is filled and read by the test."""
 
@@ -158,6 +177,7 @@ class Outcome:
     terminal_messages: int = 0
     input_logprobs: list[Any] = field(default_factory=list)
     output_logprobs: list[Any] = field(default_factory=list)
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +194,7 @@ class Toy:
     policy: str = "lpm"
     preemption_threshold: int = 10
     jump_forward: bool = True
+    tokenizer: ByteTokenizer = ByteTokenizer()
     stream_interval: int = 1
     late: bool = False
     eviction: str = "lru"
@@ -202,7 +223,7 @@ class ToyScheduler:
             cache = RadixCache(allocator, toy.eviction, tier.save if tier is not None else None)
         self.kv = KVCache(allocator, req_pool, cache, tier)
         self.capacity = allocator.available()
-        tokenizer = ByteTokenizer()
+        tokenizer = toy.tokenizer
         vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
         jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
         eos = frozenset({EOS})
@@ -237,6 +258,10 @@ class ToyScheduler:
 
     def step(self) -> None:
         self.scheduler.step()
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Tell the requests' clients what the scheduler has sent."""
         for message in self.port.sent:
             if isinstance(message, BatchOutput):
                 for output in message.outputs:
@@ -247,6 +272,7 @@ class ToyScheduler:
         outcome = self.outcomes[output.rid]
         if output.replaced:
             del outcome.ids[-output.replaced :]
+            outcome.withdrawn += output.replaced
         outcome.ids += output.token_ids
         outcome.last = output
         if output.input_logprobs is not None:

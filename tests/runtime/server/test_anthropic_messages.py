@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sglang_lang.runtime.errors import EngineDeadError
+from tests.runtime.server.saying import LAST, saying
 from tests.runtime.text.echo import Side
 
 JSON = dict[str, Any]
@@ -136,8 +137,9 @@ async def test_every_block_that_is_text_reaches_the_template(
     }
     await ask(client, body)
     assert bytes(side.scheduler.requests[-1].input_ids).decode() == (
-        "<system>S1</system><user>aT\n42</user><assistant>b</assistant>"
-        "<tool>Error: r</tool><user>c</user><assistant>"
+        "<system>S1</system><user>aT\n42</user>"
+        '<assistant>b\n<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call></assistant>'
+        "<user><tool_response>\nError: r\n</tool_response></user><user>c</user><assistant>"
     )
 
 
@@ -157,6 +159,81 @@ async def test_a_schema_constrains_the_text(client: httpx.AsyncClient, side: Sid
     wanted = {"type": "json_schema", "schema": {"type": "object"}}
     await ask(client, HI | {"output_config": {"format": wanted}})
     assert side.scheduler.requests[-1].sampling_params.json_schema == '{"type": "object"}'
+
+
+TOOLS: list[JSON] = [
+    {"name": name, "description": name, "input_schema": {"type": "object"}}
+    for name in ("add", "now")
+]
+CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+
+
+def say(text: str, **fields: Any) -> JSON:
+    return HI | {"messages": [{"role": "user", "content": text}], **fields}
+
+
+async def test_a_tool_call_is_a_block_of_its_own() -> None:
+    async with saying(LAST, tool_call_parser="hermes") as (client, _):
+        body = say(f"Ok.{CALL}{CALL}", tools=TOOLS, max_tokens=130)
+        whole = await ask(client, body)
+        found = named_events((await client.post("/v1/messages", json=body | {"stream": True})).text)
+    text, first, second = whole["content"]
+    assert text == {"type": "text", "text": "Ok."}
+    assert first.pop("id").startswith("toolu_") and second["id"]
+    assert first == {"type": "tool_use", "name": "add", "input": {"a": 1}}
+    assert whole["stop_reason"] == "tool_use"
+    starts = [event for event in found if event["type"] == "content_block_start"]
+    assert [event["content_block"]["type"] for event in starts] == ["text", "tool_use", "tool_use"]
+    assert [event["index"] for event in starts] == [0, 1, 2]
+    assert starts[1]["content_block"]["input"] == {}
+    pieces = [event for event in found if event.get("delta", {}).get("type") == "input_json_delta"]
+    for index in (1, 2):
+        own = [event["delta"]["partial_json"] for event in pieces if event["index"] == index]
+        assert json.loads("".join(own)) == {"a": 1}
+    assert [event["index"] for event in found if event["type"] == "content_block_stop"] == [0, 1, 2]
+    assert found[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+async def test_thinking_is_a_block_before_the_text() -> None:
+    async with saying(LAST, reasoning_parser="qwen3") as (client, _):
+        body = say("<think>hm, so</think>Yes.")
+        whole = await ask(client, body)
+        found = named_events((await client.post("/v1/messages", json=body | {"stream": True})).text)
+    assert whole["content"] == [
+        {"type": "thinking", "thinking": "hm, so", "signature": ""},
+        {"type": "text", "text": "Yes."},
+    ]
+    deltas = [event["delta"] for event in found if event["type"] == "content_block_delta"]
+    kinds = [delta["type"] for delta in deltas]
+    assert kinds.index("signature_delta") == kinds.count("thinking_delta") > 0
+    thoughts = [delta["thinking"] for delta in deltas if delta["type"] == "thinking_delta"]
+    assert "".join(thoughts) == "hm, so"
+
+
+@pytest.mark.parametrize(
+    ("choice", "least", "most", "allowed"),
+    [
+        ({"type": "any"}, 1, None, 2),
+        ({"type": "any", "disable_parallel_tool_use": True}, 1, 1, 2),
+        ({"type": "tool", "name": "now"}, 1, 1, 1),
+    ],
+)
+async def test_a_call_that_must_come_is_constrained(
+    choice: JSON, least: int, most: int | None, allowed: int
+) -> None:
+    async with saying(LAST, tool_call_parser="hermes") as (client, side):
+        await client.post("/v1/messages", json=say("x", tools=TOOLS, tool_choice=choice))
+        calls = side.scheduler.requests[-1].sampling_params.tool_calls
+    assert calls is not None
+    spec = json.loads(calls)
+    assert (spec["min"], spec.get("max"), len(spec["calls"])) == (least, most, allowed)
+
+
+async def test_a_tool_choice_without_its_tool_is_refused(client: httpx.AsyncClient) -> None:
+    body = say("x", tools=TOOLS, tool_choice={"type": "tool", "name": "nope"})
+    response = await client.post("/v1/messages", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith("tool_choice:")
 
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x/y.png"}}
@@ -179,10 +256,10 @@ BAD: list[tuple[JSON, int, str, str]] = [
         "messages.0.content.0.tool_use_id:",
     ),
     (
-        {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+        {"tools": [{"type": "bash_1", "name": "bash"}]},
         400,
         "invalid_request_error",
-        "tools:",
+        "tools.0:",
     ),
 ]
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sglang_lang.runtime.errors import EngineDeadError
+from tests.runtime.server.saying import LAST, saying
 from tests.runtime.text.echo import Side
 
 JSON = dict[str, Any]
@@ -76,6 +77,30 @@ async def test_logprobs_come_once_each(client: httpx.AsyncClient) -> None:
     assert entries[0]["top_logprobs"] == [{"token": "h", "logprob": -104.0, "bytes": [104]}]
 
 
+async def test_tool_calls_come_whole_with_their_arguments_as_an_object() -> None:
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
+    body = {"model": "echo", "messages": [{"role": "user", "content": f"So:{call}"}]}
+    async with saying(LAST, tool_call_parser="hermes") as (client, _):
+        lines = lines_of(await client.post("/api/chat", json=body | {"tools": tools}))
+    assert "".join(line["message"]["content"] for line in lines) == "So:"
+    calls = [found for line in lines for found in line["message"].get("tool_calls", ())]
+    assert calls == [{"function": {"name": "add", "arguments": {"a": 1}}}]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+async def test_thinking_is_told_apart(path: str) -> None:
+    said = "<think>hm, so</think>Yes."
+    body: JSON = {"model": "echo", "prompt": said, "messages": [{"role": "user", "content": said}]}
+    async with saying(LAST, reasoning_parser="qwen3") as (client, _):
+        lines = lines_of(await client.post(path, json=body))
+        shown = (await client.post("/api/show", json={"model": "echo"})).json()
+    parts = [line.get("message", line) for line in lines]
+    assert "".join(part.get("thinking", "") for part in parts) == "hm, so"
+    assert "".join(part.get("content", part.get("response")) for part in parts) == "Yes."
+    assert "thinking" in shown["capabilities"]
+
+
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 async def test_asking_for_nothing_is_loading(client: httpx.AsyncClient, path: str) -> None:
     answer = (await client.post(path, json={"model": "echo"})).json()
@@ -120,5 +145,5 @@ async def test_what_there_is(client: httpx.AsyncClient) -> None:
     assert running["context_length"] == 256
     shown = (await client.post("/api/show", json={"model": "echo"})).json()
     assert shown["model_info"]["llama.context_length"] == 256
-    assert "assistant" in shown["template"] and shown["capabilities"] == ["completion"]
+    assert "assistant" in shown["template"] and shown["capabilities"] == ["completion", "tools"]
     assert (await client.get("/api/version")).json()["version"]

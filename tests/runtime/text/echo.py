@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
 
+from sglang_lang.constrained.token_bytes import byte_level_alphabet
 from sglang_lang.runtime.histogram import Histogram
 from sglang_lang.runtime.messages import (
     AbortRequest,
@@ -26,7 +28,7 @@ from sglang_lang.runtime.messages import (
     SchedulerReady,
     ToScheduler,
 )
-from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings, byte_level_alphabet
+from sglang_lang.runtime.text.tokenizer import Tokenizer, TokenizerSettings
 from sglang_lang.runtime.text.tokenizer_manager import TokenizerManager
 
 CONTEXT = 256
@@ -53,13 +55,15 @@ class EchoScheduler:
 
     Prompts that contain "hang" get no answer until they are aborted. Stop strings and the token
     limit end an answer, and so does the end of the prompt; ``stall_after`` tokens of a stream, it
-    says no more. A pooling request gets its first two ids.
+    says no more. A pooling request gets its first two ids. With ``refuses``, a sampling parameter,
+    every request is ended because of that one.
     """
 
     def __init__(self) -> None:
         self.requests: list[GenerateRequest] = []
         self.aborted: list[str] = []
         self.stall_after: int | None = None
+        self.refuses: str | None = None
         self._replies: asyncio.Queue[FromScheduler] = asyncio.Queue()
 
     def send(self, messages: list[ToScheduler]) -> None:
@@ -71,8 +75,10 @@ class EchoScheduler:
             elif isinstance(message, AbortRequest):
                 self.aborted.append(message.rid_prefix)
                 self._end_aborted(message)
-            else:
+            elif isinstance(message, ControlRequest):
                 self._replies.put_nowait(_reply(message))
+            else:
+                self._replies.put_nowait(ControlReply(id=message.id, ok=False, message="no model"))
 
     async def recv(self) -> list[FromScheduler]:
         await asyncio.sleep(0)  # so that readers see one token at a time
@@ -82,6 +88,10 @@ class EchoScheduler:
         pass
 
     def _answer(self, request: GenerateRequest) -> None:
+        if self.refuses is not None:
+            refusal = FinishReason("abort", None, "refused", 400, self.refuses)
+            self._replies.put_nowait(self._output(request, [], 0, refusal))
+            return
         limit = min(request.sampling_params.max_new_tokens, CONTEXT - len(request.input_ids))
         ids = request.input_ids[:limit]
         finish = FinishReason("length" if len(ids) == limit else "stop")
@@ -113,6 +123,8 @@ class EchoScheduler:
         )
         if request.return_logprob:
             output.output_logprobs = _logprobs(ids, request.top_logprobs_num)
+            chosen = [(-float(i), i) for i in request.token_ids_logprob]
+            output.output_logprobs.chosen = [chosen for _ in ids]
             start = request.logprob_start_len
             if start is not None and count == 1:
                 prompt = request.input_ids[start:]
@@ -163,8 +175,12 @@ METRICS = SchedulerMetrics(
 def _reply(request: ControlRequest) -> ControlReply:
     if request.action == "metrics":
         return ControlReply(id=request.id, ok=True, metrics=METRICS)
-    data = {"num_running_reqs": 0, "num_queue_reqs": 0, "num_used_tokens": 0}
-    return ControlReply(id=request.id, ok=True, data=data if request.action == "stats" else {})
+    data: dict[str, dict[str, Any]] = {
+        "stats": {"num_running_reqs": 0, "num_queue_reqs": 0, "num_used_tokens": 0},
+        "radix_tree": {"nodes": []},
+        "pin_prefix": {"pinned_tokens": len(request.input_ids)},
+    }
+    return ControlReply(id=request.id, ok=True, data=data.get(request.action, {}))
 
 
 class Side:

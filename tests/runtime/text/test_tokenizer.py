@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
+from sglang_lang.constrained.token_bytes import byte_level_alphabet
 from sglang_lang.runtime.checkpoints.checkpoint import open_checkpoint
 from sglang_lang.runtime.errors import ModelLoadError, RequestError
-from sglang_lang.runtime.text.tokenizer import Tokenizer, byte_level_alphabet
+from sglang_lang.runtime.text.tokenizer import Tokenizer
 
 from .samples import TEXTS
 

@@ -155,3 +155,24 @@ async def test_responses_can_name_the_prompts_ids(client: httpx.AsyncClient) -> 
 async def test_a_sampling_parameter_that_is_null_is_not_set(client: httpx.AsyncClient) -> None:
     body = {"text": "ab", "sampling_params": {"beam_width": None, "top_p": None}}
     assert (await client.post("/generate", json=body)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("token_ids_logprob", [257]),
+        ("token_ids_logprob", [-1]),
+        ("token_ids_logprob", [0] * 4097),
+        ("top_logprobs_num", 258),
+        ("top_logprobs_num", -1),
+        ("logprob_start_len", 3),
+    ],
+)
+async def test_logprobs_that_no_model_has_are_refused_before_it_sees_them(
+    client: httpx.AsyncClient, side: Side, field: str, value: Any
+) -> None:
+    body = {"text": "ab", "return_logprob": True, field: value}
+    response = await client.post("/generate", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == field
+    assert not side.scheduler.requests

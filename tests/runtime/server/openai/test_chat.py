@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from sglang_lang.runtime.server.app import create_app
-from sglang_lang.runtime.server.context import ServerContext
-from sglang_lang.runtime.server_args import ServerArgs
-from tests.runtime.server.conftest import CONFIG
+from tests.runtime.server.saying import LAST, saying
 from tests.runtime.server.sse import events
-from tests.runtime.text.echo import Side, byte_tokenizer
+from tests.runtime.text.echo import Side
 
 JSON = dict[str, Any]
 CHAT: JSON = {"messages": [{"role": "user", "content": "hi"}]}
@@ -43,23 +38,11 @@ async def test_a_chat_without_a_limit_may_fill_the_context(
     assert side.scheduler.requests[1].sampling_params.max_new_tokens == 3
 
 
-# A template that says the last message alone, so that the echo is what a test puts there.
-LAST = "{{ messages[-1].content }}{% if tools %}{% endif %}"
 TOOLS: list[JSON] = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
     for name in ("add", "now")
 ]
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
-
-
-@asynccontextmanager
-async def saying(template: str, **args: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Side]]:
-    """A client of a server whose model repeats its prompt."""
-    async with Side(byte_tokenizer(template)) as side:
-        context = ServerContext(ServerArgs(**args), side.manager, CONFIG, "echo")
-        transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            yield client, side
 
 
 def say(text: str, **fields: Any) -> JSON:
@@ -160,6 +143,18 @@ async def test_strict_tools_are_held_to_their_schema_once_begun() -> None:
         assert tag["triggers"] == ["<tool_call>"]
     async with saying(LAST, tool_call_parser="llama3") as (client, _):
         assert "strict" in (await whole(client, say("hi", tools=[strict])))["warnings"][0]
+
+
+async def test_tools_that_may_be_called_leave_the_answer_to_its_schema() -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}
+    async with saying(LAST, tool_call_parser="hermes") as (client, side):
+        body = say(CALL, tools=TOOLS, response_format=schema)
+        [choice] = (await whole(client, body))["choices"]
+        assert choice["message"]["tool_calls"][0]["function"]["name"] == "add"
+        params = side.scheduler.requests[0].sampling_params
+        assert params.json_schema is None and '"type": "integer"' in (params.ebnf or "")
+        response = await client.post("/v1/chat/completions", json=say("x", tools=TOOLS, regex="a+"))
+        assert response.json()["error"]["param"] == "tool_choice"
 
 
 async def test_reasoning_is_told_apart_and_counted() -> None:

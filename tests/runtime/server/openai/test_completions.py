@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from sglang_lang.runtime.messages import Logprobs
+from sglang_lang.runtime.server.openai.completions import best
+from sglang_lang.runtime.text.generation import Generation
 from tests.runtime.server.sse import events
 from tests.runtime.text.echo import Side
 
@@ -118,6 +121,13 @@ async def test_a_null_is_a_field_left_out(client: httpx.AsyncClient) -> None:
     assert response.status_code == 200, response.text
 
 
+async def test_a_body_too_large_is_413(connect: Any) -> None:
+    async with connect(max_body_size=100) as client:
+        response = await client.post("/v1/completions", json={"prompt": "x" * 101})
+    assert response.status_code == 413
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
 async def test_every_kind_of_damage_is_a_400(client: httpx.AsyncClient) -> None:
     for body in (b"", b"[]", b"nul", b'"\xff"', b'{"prompt": "\\ud800"}', b"[" * 100_000):
         response = await client.post("/v1/completions", content=body)
@@ -136,3 +146,43 @@ async def test_abort_ends_a_stream_with_an_error_event(
     await client.post("/abort_request", json={"abort_all": True})
     found = events((await running).text)
     assert found[-1]["error"]["code"] == "request_aborted"
+
+
+async def test_the_best_of_several_is_kept(client: httpx.AsyncClient, side: Side) -> None:
+    body = {"prompt": "b", "n": 1, "best_of": 3, "seed": 5}
+    answer = (await client.post("/v1/completions", json=body)).json()
+    assert len(answer["choices"]) == 1 and answer["choices"][0]["logprobs"] is None
+    assert answer["usage"]["completion_tokens"] == 3
+    assert [r.sampling_params.seed for r in side.scheduler.requests] == [5, 6, 7]
+    for fields in ({"best_of": 1, "n": 2}, {"best_of": 2, "stream": True}, {"best_of": 99}):
+        response = await client.post("/v1/completions", json={"prompt": "b"} | fields)
+        assert response.json()["error"]["param"] == "best_of"
+
+
+async def test_the_likeliest_candidates_come_first() -> None:
+    def candidate(rid: str, *values: float) -> Generation:
+        logprobs = Logprobs([1] * len(values), list(values))
+        return Generation(rid, output_logprobs=logprobs)
+
+    candidates = [candidate("a", -3.0), candidate("b", -1.0, -2.0), candidate("c", -1.0)]
+    assert [g.rid for g in best(candidates, 2)] == ["c", "b"]
+    assert best(candidates, 3) is candidates
+
+
+async def test_a_suffix_needs_a_model_made_for_it(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "def f(", "suffix": "return 1"}
+    response = await client.post("/v1/completions", json=body)
+    assert response.status_code == 400 and response.json()["error"]["param"] == "suffix"
+
+
+async def test_a_refused_constraint_is_named_as_the_client_wrote_it(
+    client: httpx.AsyncClient, side: Side
+) -> None:
+    side.scheduler.refuses = "json_schema"
+    wanted: JSON = {"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}
+    response = await client.post("/v1/completions", json={"prompt": "x", "response_format": wanted})
+    assert response.json()["error"]["param"] == "response_format"
+    side.scheduler.refuses = "max_new_tokens"
+    response = await client.post("/v1/completions", json={"prompt": "x", "stream": True})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "max_tokens"

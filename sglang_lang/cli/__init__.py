@@ -1,4 +1,4 @@
-"""The command line, ``sglang-lang``: serve, run a program, chat, generate, and a doctor.
+"""The command line, ``sglang-lang``: serve, programs, chat, benchmarks, batches, and a doctor.
 
 argparse and the language only, so that a client without the runtime's packages has every command
 that talks to a server elsewhere.
@@ -16,14 +16,16 @@ from typing import Any
 
 import sglang_lang as sgl
 
-from . import terminal
-from .backends.base import BaseBackend
-from .errors import BackendError, ProgramError
-from .extras import MissingExtraError, needs
-from .runtime import doctor
-from .runtime.errors import SGLangError
-from .timeline import Timeline
+from .. import terminal
+from ..backends.base import BaseBackend
+from ..errors import BackendError, CommandError, ProgramError
+from ..extras import MissingExtraError, needs
+from ..runtime import doctor
+from ..runtime.errors import SGLangError
+from ..timeline import Timeline
+from . import bench, completion, run_batch
 
+SERVE_HELP = "start the server; takes the server's flags (serve --help)"
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(arguments)
         command: Command = args.command
         return command(args)
-    except (SGLangError, MissingExtraError, BackendError, ProgramError) as error:
+    except (SGLangError, MissingExtraError, BackendError, CommandError, ProgramError) as error:
         return complain(str(error))
     except KeyboardInterrupt:
         return 130
@@ -47,11 +49,13 @@ def complain(message: str) -> int:
     return 2
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(serve_parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """All commands; ``serve`` with the flags of its own parser, if that is given."""
     top = argparse.ArgumentParser(prog="sglang-lang", description="Programs that call LLMs.")
     top.add_argument("--version", action="version", version=sgl.__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("serve", help="start the server; takes the server's flags (serve --help)")
+    parents = [] if serve_parser is None else [serve_parser]
+    commands.add_parser("serve", help=SERVE_HELP, parents=parents, conflict_handler="resolve")
 
     command = add_command(commands, "run", run, "run a file of programs")
     command.add_argument("program", metavar="PROGRAM.py")
@@ -82,10 +86,21 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--api-key", metavar="KEY", help="what the server asks for")
     command.add_argument("--nodes", type=int, default=100, help="most nodes to draw")
 
+    bench.add_to(commands)
+    run_batch.add_to(commands)
+    completion.add_to(commands, parser_with_server_flags)
+
     add_command(
         commands, "doctor", examine, "say what this machine has, lacks, and what that costs"
     )
     return top
+
+
+def parser_with_server_flags() -> argparse.ArgumentParser:
+    """The same, with the flags of ``serve``, which needs the runtime's packages."""
+    with needs("runtime"):
+        from ..runtime import launch_server
+    return parser(launch_server.make_parser())
 
 
 def add_command(commands: Any, name: str, command: Command, text: str) -> argparse.ArgumentParser:
@@ -137,7 +152,7 @@ class Connection:
 
 def serve(flags: list[str]) -> int:
     with needs("runtime"):
-        from .runtime import launch_server
+        from ..runtime import launch_server
     return launch_server.main(flags)
 
 
@@ -186,7 +201,7 @@ def generate(args: argparse.Namespace) -> int:
 
 def cache(args: argparse.Namespace) -> int:
     with needs("runtime"):
-        from . import cache_view
+        from .. import cache_view
     cache_view.draw(cache_view.fetch(args.url, args.api_key, args.nodes))
     return 0
 

@@ -9,8 +9,7 @@ import pytest
 
 import sglang_lang as sgl
 from sglang_lang import cli, terminal
-
-from .scripted import ScriptedBackend
+from tests.sglang_lang.scripted import ScriptedBackend
 
 PROGRAM = """
 import sglang_lang as sgl
@@ -129,3 +128,13 @@ def test_serve_hands_its_flags_to_the_server(capsys: pytest.CaptureFixture[str])
 def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 0
     assert "memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands_and_the_servers_flags(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for word in ("run-batch", "--max-concurrency", "--mem-fraction-static", "--json-schema"):
+        assert word in script

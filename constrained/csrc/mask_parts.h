@@ -1,0 +1,249 @@
+// The part of a mask that depends on a lexeme's state alone, found by walking the trie.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "automaton.h"
+#include "vocabulary.h"
+
+namespace grammar {
+
+constexpr int32_t kKeepPartNodes = 512;  // walks shorter than this are not worth remembering
+constexpr int32_t kBulkNodes = 4;        // subtrees smaller than this are walked, not looked through
+
+// Finds the parts of one automaton's states. Where a walk would make too many states it leaves out
+// long tokens: what is allowed is right, and every text can still be spelled.
+class MaskParts {
+ public:
+  MaskParts(Vocabulary* vocabulary, Automaton* automaton)
+      : vocabulary_(*vocabulary), automaton_(*automaton) {}
+
+  // Allows in `row` the tokens of a state's part. Returns its crossings, those of the kept part or
+  // `crossings`, which are then put there.
+  const Crossings* add(int32_t state, int32_t* row, Crossings* crossings) {
+    automaton_.limit_walk();
+    state = representative(state);
+    LexemeState* lexeme = automaton_.at(state);
+    if (!is_kept(*lexeme)) {
+      if (lexeme->usual_next == kDead) {
+        const int32_t visited = walk_all(state, row, crossings);
+        if (visited < kKeepPartNodes) return crossings;
+        crossings->clear();
+      }
+      MaskPart scratch;
+      const MaskPart* part = of(state, &scratch);
+      if (part == &scratch) {
+        add_row(scratch.row, row);
+        *crossings = std::move(scratch.crossings);
+        return crossings;
+      }
+    }
+    add_row(lexeme->part->row, row);
+    return &lexeme->part->crossings;
+  }
+
+ private:
+  bool is_kept(const LexemeState& lexeme) const {
+    return lexeme.part && lexeme.part->epoch == vocabulary_.epoch;
+  }
+
+  // A state with the same part: the far form, where no token is as long as the counts.
+  int32_t representative(int32_t state) {
+    const int32_t far = automaton_.far(state, kFarLevel);
+    return automaton_.agreed(state, far) >= vocabulary_.max_token_len ? far : state;
+  }
+
+  void add_row(const std::vector<int32_t>& from, int32_t* row) const {
+    for (int32_t i = 0; i < vocabulary_.row_words; ++i) row[i] |= from[i];
+  }
+
+  // The part of a representative state, kept with it or put in `scratch`.
+  const MaskPart* of(int32_t state, MaskPart* scratch) {
+    LexemeState* lexeme = automaton_.at(state);
+    if (is_kept(*lexeme)) return lexeme->part.get();
+    const int32_t base = base_of(state);
+    int32_t visited;
+    if (base != kDead) {
+      MaskPart unused;
+      *scratch = *of(base, &unused);
+      visited = walk_difference(state, base, scratch);
+    } else {
+      scratch->row.assign(vocabulary_.row_words, 0);
+      visited = walk_all(state, scratch->row.data(), &scratch->crossings);
+    }
+    return visited < kKeepPartNodes ? scratch : keep(lexeme, std::move(*scratch));
+  }
+
+  // A state whose mask is almost this one's and is likely to be known: a far form, or the state
+  // that most bytes lead to if it loops on most bytes. kDead where there is none.
+  int32_t base_of(int32_t state) {
+    const int32_t usual = automaton_.at(state)->usual_next;
+    if (usual == kDead) return kDead;
+    for (const int level : {kFarLevel, kNearLevel}) {
+      const int32_t far = representative(automaton_.far(state, level));
+      if (far != state) return far;
+    }
+    const bool loops = usual != state && automaton_.at(usual)->usual_next == usual;
+    return loops ? usual : kDead;
+  }
+
+  // Walks the whole trie. Only the ways that live are looked at, for most states have few.
+  int32_t walk_all(int32_t state, int32_t* row, Crossings* crossings) {
+    const Vocabulary& v = vocabulary_;
+    const LexemeState* lexeme = automaton_.at(state);
+    int32_t visited = 0;
+    for (int32_t byte = 0; byte < 256; ++byte) {
+      const int32_t next = lexeme->after(static_cast<uint8_t>(byte));
+      const int32_t node = v.by_first[byte];
+      if (next == kDead || node == kNone) continue;
+      ++visited;
+      v.allow_tokens_at(node, row);
+      if (!v.has_children(node) || !automaton_.may_visit(next)) continue;
+      const LexemeState* reached = automaton_.at(next);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
+      if (reached->only_byte == kManyBytes) visited += walk(next, node + 1, v.skip(node), row, crossings);
+      if (reached->only_byte < 0) continue;
+      const int32_t child = v.by_two[byte << 8 | reached->only_byte];
+      if (child != kNone) visited += walk(next, child, v.skip(child), row, crossings);
+    }
+    return visited;
+  }
+
+  // Walks the nodes [first, last), subtrees of one node; returns how many it visited.
+  int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row, Crossings* crossings) {
+    const Vocabulary& v = vocabulary_;
+    if (first == last) return 0;
+    const int32_t top = v.nodes[first].depth;
+    std::vector<const LexemeState*> path(v.max_token_len - top + 1);  // by depth, before the byte
+    path[0] = automaton_.at(state);
+    int32_t visited = 0;
+    for (int32_t node = first; node < last; ++visited) {
+      const TrieNode& at = v.nodes[node];
+      const int32_t next = path[at.depth - top]->after(at.byte);
+      if (next == kDead) {
+        node = at.skip;
+        continue;
+      }
+      if (at.skip == node + 1 || !automaton_.may_visit(next)) {
+        v.allow_tokens_at(node, row);
+        node = at.skip;
+        continue;
+      }
+      const LexemeState* reached = automaton_.at(next);
+      const bool all_loop = reached->usual_next == next && at.skip - node > kBulkNodes &&
+                            v.below[node].disjoint(reached->outside);
+      const int32_t end = all_loop ? at.skip : node + 1;
+      if (all_loop)
+        v.allow_tokens_from(node, row);
+      else
+        v.allow_tokens_at(node, row);
+      if (!reached->labels.empty()) (*crossings)[next].push_back({node, end});
+      path[at.depth - top + 1] = reached;
+      node = reached->only_byte == kNoByte ? at.skip : end;
+    }
+    return visited;
+  }
+
+  // Turns the part of state `base` into that of `state`, by walking only where they differ.
+  int32_t walk_difference(int32_t state, int32_t base, MaskPart* part) {
+    const Vocabulary& v = vocabulary_;
+    struct Open {
+      int32_t end, agreed;  // the two states agree on texts of up to so many bytes
+      const LexemeState *mine, *base;
+    };
+    std::vector<Open> open{{v.num_nodes(), automaton_.agreed(state, base), automaton_.at(state),
+                            automaton_.at(base)}};
+    std::vector<Nodes> changed;  // ascending
+    Crossings added;
+    int32_t visited = 0;
+    for (int32_t node = 0; node < v.num_nodes();) {
+      while (node >= open.back().end) open.pop_back();
+      if (v.height[node] < open.back().agreed) {
+        node = v.skip(node);
+        continue;
+      }
+      ++visited;
+      const int32_t next = open.back().mine->after(v.byte(node));
+      const int32_t base_next = open.back().base->after(v.byte(node));
+      const int32_t agreed = automaton_.agreed(next, base_next);
+      if (v.height[node] <= agreed) {
+        node = v.skip(node);
+        continue;
+      }
+      if (next == kDead) {
+        v.forbid_tokens_from(node, part->row.data());
+        changed.push_back({node, v.skip(node)});
+        node = v.skip(node);
+        continue;
+      }
+      if (!automaton_.may_visit(next) || !automaton_.may_visit(base_next)) {
+        v.forbid_tokens_from(node, part->row.data());
+        v.allow_tokens_at(node, part->row.data());
+        changed.push_back({node, v.skip(node)});
+        node = v.skip(node);
+        continue;
+      }
+      v.allow_tokens_at(node, part->row.data());
+      changed.push_back({node, node + 1});
+      const LexemeState* reached = automaton_.at(next);
+      if (!reached->labels.empty() && v.has_children(node))
+        added[next].push_back({node, node + 1});
+      if (base_next == kDead) {
+        visited += walk(next, node + 1, v.skip(node), part->row.data(), &added);
+        node = v.skip(node);
+        continue;
+      }
+      open.push_back({v.skip(node), agreed, reached, automaton_.at(base_next)});
+      ++node;
+    }
+    replace_crossings(changed, added, part);
+    return visited;
+  }
+
+  // Drops the crossings in the changed ranges and adds others.
+  static void replace_crossings(const std::vector<Nodes>& changed, const Crossings& added,
+                                MaskPart* part) {
+    for (auto& [lexeme, ranges] : part->crossings) {
+      std::vector<Nodes> kept;
+      size_t at = 0;
+      for (auto [first, last] : ranges) {
+        while (at < changed.size() && changed[at].second <= first) ++at;
+        for (size_t i = at; i < changed.size() && changed[i].first < last; ++i) {
+          if (changed[i].first > first) kept.push_back({first, changed[i].first});
+          first = std::max(first, changed[i].second);
+        }
+        if (first < last) kept.push_back({first, last});
+      }
+      ranges = std::move(kept);
+    }
+    for (const auto& [lexeme, ranges] : added) {
+      std::vector<Nodes>& all = part->crossings[lexeme];
+      all.insert(all.end(), ranges.begin(), ranges.end());
+      std::sort(all.begin(), all.end());
+    }
+  }
+
+  const MaskPart* keep(LexemeState* lexeme, MaskPart part) {
+    int64_t size = static_cast<int64_t>(part.row.size()) * 4;
+    for (const auto& [state, ranges] : part.crossings)
+      size += 64 + static_cast<int64_t>(ranges.size() * sizeof(Nodes));
+    if (vocabulary_.part_bytes + size > vocabulary_.max_part_bytes) {
+      ++vocabulary_.epoch;  // start afresh; parts in use are rebuilt
+      vocabulary_.part_bytes = 0;
+    }
+    vocabulary_.part_bytes += size;
+    part.epoch = vocabulary_.epoch;
+    lexeme->part = std::make_unique<MaskPart>(std::move(part));
+    return lexeme->part.get();
+  }
+
+  Vocabulary& vocabulary_;
+  Automaton& automaton_;
+};
+
+}  // namespace grammar

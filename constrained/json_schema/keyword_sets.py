@@ -1,0 +1,29 @@
+"""The keywords of JSON Schema that say something of a value, by what they speak of."""
+
+from __future__ import annotations
+
+TYPES = frozenset(("null", "boolean", "integer", "number", "string", "array", "object"))
+NUMBER_KEYWORDS = frozenset(
+    ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+)
+STRING_KEYWORDS = frozenset(("minLength", "maxLength", "pattern", "format"))
+ARRAY_KEYWORDS = frozenset(
+    "contains minContains maxContains minItems maxItems uniqueItems items prefixItems "
+    "additionalItems".split()
+)
+OBJECT_KEYWORDS = frozenset(
+    "required properties patternProperties additionalProperties minProperties maxProperties "
+    "dependentRequired dependencies".split()
+)
+COMBINING_KEYWORDS = frozenset(
+    "$ref $dynamicRef allOf anyOf oneOf not if propertyNames dependentSchemas dependencies "
+    "unevaluatedItems unevaluatedProperties".split()
+)
+BEYOND_TYPE = (
+    NUMBER_KEYWORDS
+    | STRING_KEYWORDS
+    | ARRAY_KEYWORDS
+    | OBJECT_KEYWORDS
+    | COMBINING_KEYWORDS
+    | {"const", "enum", "$recursiveRef"}
+)

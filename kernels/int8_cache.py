@@ -1,0 +1,38 @@
+"""Rows of an 8-bit KV cache: each head is D whole numbers, and behind them its scale.
+
+A cache of this kind is [num_slots, Hk, D + SCALE_BYTES] int8; the scale is a float32 in four bytes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SCALE_BYTES = 4
+_LARGEST = 127
+
+
+def row_width(head_dim: int, dtype: torch.dtype) -> int:
+    """Elements that a cache of this type needs for a head."""
+    return head_dim + SCALE_BYTES if dtype is torch.int8 else head_dim
+
+
+def encode(heads: Tensor, dtype: torch.dtype) -> Tensor:
+    """Heads [..., D] as a cache of ``dtype`` holds them: [..., row_width]."""
+    if dtype is not torch.int8:
+        return heads.to(dtype)
+    numbers = heads.float()
+    scales = numbers.abs().amax(dim=-1, keepdim=True) / _LARGEST
+    inverse = torch.where(scales > 0, 1.0 / scales, 0.0)
+    values = (numbers * inverse).round_().to(torch.int8)
+    return torch.cat(
+        (values, scales.clone(memory_format=torch.contiguous_format).view(torch.int8)), dim=-1
+    )
+
+
+def decode(rows: Tensor) -> Tensor:
+    """Rows of a cache of any type as heads [..., D] float32."""
+    if rows.dtype is not torch.int8:
+        return rows.float()
+    values, scales = rows[..., :-SCALE_BYTES], rows[..., -SCALE_BYTES:]
+    return values.float() * scales.contiguous().view(torch.float32)

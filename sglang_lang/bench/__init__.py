@@ -1,0 +1,1 @@
+"""Load for servers and engines, and what it measures: `sglang-lang bench`."""
