@@ -53,6 +53,13 @@ class Report:
         )
 
 
+def read_report(out: Path) -> Report:
+    """What ``write_report`` wrote to OUT.json; empty if nothing has been."""
+    path = out.with_suffix(".json")
+    data = json.loads(path.read_text()) if path.exists() else {"rows": [], "unrelated": []}
+    return Report(*([Row(**row) for row in data[part]] for part in ("rows", "unrelated")))
+
+
 def write_report(report: Report, out: Path) -> None:
     """Write OUT.md, OUT.json and OUT.png."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +86,8 @@ HEAD = (
 def table(report: Report) -> str:
     lines = [_line(HEAD), _line(["---"] * len(HEAD))]
     lines += [_line(_cells(report, workload)) for workload in report.workloads]
-    return "\n".join([*lines, "", _cost(report), ""])
+    cost = [_cost(report), ""] if report.unrelated else []
+    return "\n".join([*lines, "", *cost])
 
 
 def _line(cells: Sequence[str]) -> str:

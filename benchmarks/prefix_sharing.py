@@ -1,10 +1,11 @@
 """What sharing prefixes gains, how near to the best hit rate it comes, and what it costs.
 
-    python -m benchmarks.prefix_sharing [--quick] [--out benchmarks/results/prefix_sharing]
+    python -m benchmarks.prefix_sharing [--quick] [--work NAME... --add] [--out PATH]
 
 Runs the programs of prefix_workloads.py on the embedded model in this process: with the radix cache
 on and off and with the overlap loop off, in turn; then 100 unrelated prompts with the cache on and
-off. Writes OUT.md, OUT.json and OUT.png.
+off. Writes OUT.md, OUT.json and OUT.png; ``--add`` keeps the runs that are there, so that it can
+be done in pieces.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.prefix_report import NO_OVERLAP, OFF, ON, Report, Row, write_report
+from benchmarks.prefix_report import NO_OVERLAP, OFF, ON, Report, Row, read_report, write_report
 from benchmarks.prefix_workloads import SHARING, Program, unrelated
 from sglang_lang.runtime.engine import Engine
 
 POOL = 49_152  # KV slots
+UNRELATED = "unrelated prompts"
+WORKS = (*SHARING, UNRELATED)
 SETTINGS: dict[str, dict[str, Any]] = {
     ON: {},
     OFF: {"disable_radix_cache": True},
@@ -161,11 +164,11 @@ def _scheduler_threads() -> set[int]:
 
 
 def in_turn(
-    subjects: Sequence[Subject], name: str, program: Program, rounds: int, scale: float
+    subjects: Sequence[Subject], name: str, program: Program, seeds: Sequence[int], scale: float
 ) -> list[Row]:
     """The workload under every setting, round by round, so that all meet the same machine."""
     rows = []
-    for seed in range(rounds):
+    for seed in seeds:
         for subject in subjects:
             rows.append(subject.measure(name, program, seed, scale))
             print(rows[-1], flush=True)
@@ -176,17 +179,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a quarter of the requests, one round")
     parser.add_argument("--rounds", type=int, default=2, help="of each workload; medians are given")
+    parser.add_argument("--seed", type=int, default=0, help="of the first round")
+    parser.add_argument("--work", choices=[*WORKS], nargs="+", default=[*WORKS], metavar="NAME")
+    parser.add_argument("--add", action="store_true", help="to the runs that OUT.json holds")
     parser.add_argument("--cpu-threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/prefix_sharing"))
     args = parser.parse_args()
     scale, rounds = (0.25, 1) if args.quick else (1.0, args.rounds)
+    report = read_report(args.out) if args.add else Report([], [])
+    seeds = range(args.seed, args.seed + rounds)
     with subjects(args.cpu_threads) as engines:
-        rows = []
-        for name, program in SHARING.items():
-            rows += in_turn(engines, name, program, rounds, scale)
-        caches = [subject for subject in engines if subject.setting in (ON, OFF)]
-        cost = in_turn(caches, "unrelated prompts", unrelated, rounds + 1, scale)
-    write_report(Report(rows, cost), args.out)
+        for name in args.work:
+            if name in SHARING:
+                report.rows.extend(in_turn(engines, name, SHARING[name], seeds, scale))
+            else:
+                caches = [subject for subject in engines if subject.setting in (ON, OFF)]
+                report.unrelated.extend(in_turn(caches, name, unrelated, seeds, scale))
+    write_report(report, args.out)
     print(args.out.with_suffix(".md").read_text())
 
 

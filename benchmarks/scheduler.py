@@ -4,8 +4,8 @@
 
 Prints output tokens and one-token requests per second of a scheduler process whose model is a stub
 (per second of the clock, and of the CPU time of that process, which other load does not disturb);
-where its time goes, by function; and which part of a decode step with the embedded model is not
-the model's.
+where its time goes, by function; and in which part of decode steps with the embedded model the
+model does not compute (sampling counts as that part), with the overlap loop on and off.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import random
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import torch
 
 from benchmarks.stub_scheduler import VOCAB, make_stub
 from sglang_lang.runtime.ipc import ZmqSchedulerClient
@@ -36,10 +38,10 @@ from sglang_lang.runtime.messages import (
     ToScheduler,
     encode,
 )
-from sglang_lang.runtime.model_executor.model_runner import LaunchedStep
-from sglang_lang.runtime.model_executor.step import StepInput
+from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch
+from sglang_lang.runtime.model_executor.model_runner import ModelRunner
+from sglang_lang.runtime.models.registry import CausalLM
 from sglang_lang.runtime.sampling_params import SamplingParams
-from sglang_lang.runtime.scheduler.scheduler import Runner
 from sglang_lang.runtime.scheduler.setup import make_scheduler
 from sglang_lang.runtime.server_args import ServerArgs, resolve
 
@@ -149,10 +151,17 @@ class EncodingPort:
 
     def __init__(self) -> None:
         self.inbox: list[ToScheduler] = []
+        self._woken = threading.Event()
 
     def recv(self, timeout_ms: int) -> list[ToScheduler]:
+        if timeout_ms and not self.inbox:
+            self._woken.wait(timeout_ms / 1000)
+        self._woken.clear()
         messages, self.inbox = self.inbox, []
         return messages
+
+    def wake(self) -> None:
+        self._woken.set()
 
     def send(self, messages: list[FromScheduler]) -> None:
         encode(messages)
@@ -192,59 +201,64 @@ def _print_shares(stats: pstats.Stats) -> None:
 # --------------------------------------------------------------------------- beside a model
 
 
-class StepKeeper:
-    """Remembers the last step on its way to the runner."""
+class TimedModel:
+    """Counts the seconds in which the model computes."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.step: StepInput | None = None
+    def __init__(self, model: CausalLM) -> None:
+        self._model = model
+        self.seconds = 0.0
 
-    def launch(self, step: StepInput) -> LaunchedStep:
-        self.step = step
-        return self._runner.launch(step)
+    def forward(self, batch: ForwardBatch) -> torch.Tensor:
+        start = time.perf_counter()
+        hidden = self._model.forward(batch)
+        self.seconds += time.perf_counter() - start
+        return hidden
 
-    def close(self) -> None:
-        self._runner.close()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        start = time.perf_counter()
+        logits = self._model.logits(hidden)
+        self.seconds += time.perf_counter() - start
+        return logits
 
 
-def beside_model(batch: int, rounds: int, threads: int | None) -> None:
-    """A step of the whole scheduler beside the same step run on its own, taken in turn."""
+def beside_model(batch: int, rounds: int, threads: int | None, overlap: bool) -> None:
+    """The part of decode steps in which the model does not compute."""
     port = EncodingPort()
-    args = ServerArgs(cpu_threads=threads, max_running_requests=batch, max_total_tokens=65_536)
+    args = ServerArgs(
+        cpu_threads=threads,
+        max_running_requests=batch,
+        max_total_tokens=65_536,
+        disable_overlap_schedule=not overlap,
+    )
     scheduler, _ = make_scheduler(resolve(args), port)
-    keeper = StepKeeper(scheduler.runner)
-    scheduler.runner = keeper
-    port.inbox = requests(batch, (rounds + 2) * BLOCK + 200)
+    runner = scheduler.runner
+    assert isinstance(runner, ModelRunner)
+    model = TimedModel(runner.model)
+    runner.model = model
+    port.inbox = requests(batch, rounds * BLOCK + 200)
     while len(scheduler.queues.running) < batch or any(
         req.kv_len < req.prompt_len for req in scheduler.queues.running
     ):
         scheduler.step()
-    whole: list[float] = []
-    alone: list[float] = []
+    steps: list[float] = []
+    shares: list[float] = []
     cpu: list[float] = []
     for _ in range(rounds):
-        start = time.thread_time()
-        whole.append(_timed(scheduler.step))
-        cpu.append((time.thread_time() - start) / BLOCK)
-        alone.append(_timed(lambda: _run_again(keeper)))
-    step, model = statistics.median(whole), statistics.median(alone)
-    print(f"\none decode step of {batch} with the embedded model, medians of {rounds} x {BLOCK}")
-    print(f"  with the scheduler {1e3 * step:.2f} ms, the model's step alone {1e3 * model:.2f} ms")
-    print(f"  not compute: {(step - model) / step:.1%} of the step")
-    print(f"  CPU time of the scheduler's thread: {statistics.median(cpu) / step:.1%} of the step")
+        computed, start, cpu_start = model.seconds, time.perf_counter(), time.thread_time()
+        for _ in range(BLOCK):
+            scheduler.step()
+        seconds = time.perf_counter() - start
+        steps.append(seconds / BLOCK)
+        shares.append(1 - (model.seconds - computed) / seconds)
+        cpu.append((time.thread_time() - cpu_start) / BLOCK)
+    name = "on" if overlap else "off"
+    print(
+        f"  overlap {name:<3} {1e3 * statistics.median(steps):.2f} ms a step, "
+        f"{statistics.median(shares):.1%} of it not the model's "
+        f"({min(shares):.1%} to {max(shares):.1%}); "
+        f"the scheduler's thread: {1e3 * statistics.median(cpu):.2f} ms of CPU time"
+    )
     scheduler.runner.close()
-
-
-def _timed(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    for _ in range(BLOCK):
-        call()
-    return (time.perf_counter() - start) / BLOCK
-
-
-def _run_again(keeper: StepKeeper) -> None:
-    assert keeper.step is not None
-    keeper.launch(keeper.step).result()
 
 
 def main() -> None:
@@ -260,7 +274,12 @@ def main() -> None:
     asyncio.run(through_zmq(args.batch, args.tokens, args.requests))
     profile(args.batch, 500)
     if not args.no_model:
-        beside_model(args.model_batch, args.rounds, args.cpu_threads)
+        print(
+            f"\ndecode steps of {args.model_batch} with the embedded model, "
+            f"medians of {args.rounds} x {BLOCK} steps"
+        )
+        for overlap in (True, False):
+            beside_model(args.model_batch, args.rounds, args.cpu_threads, overlap)
 
 
 if __name__ == "__main__":

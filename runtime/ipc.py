@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
@@ -37,14 +38,19 @@ from .server_args import ServerArgs
 Message = TypeVar("Message")
 
 MAX_WAITING_REPLIES = 10_000
+MOST_RINGS = 65_536  # bytes that a pipe holds
 CLOSE_LINGER_MS = 2_000  # a dying scheduler's last words still get through
 
 
 class SchedulerPort(Protocol):
-    """The scheduler's end. Used from one thread."""
+    """The scheduler's end. Used from one thread, but for ``wake``."""
 
     def recv(self, timeout_ms: int) -> list[ToScheduler]:
         """All messages that have arrived; waits at most ``timeout_ms`` (0: not at all) for one."""
+        ...
+
+    def wake(self) -> None:
+        """Make ``recv`` wait no longer, this time or the next. From any thread."""
         ...
 
     def send(self, messages: list[FromScheduler]) -> None: ...
@@ -85,11 +91,20 @@ class ZmqSchedulerPort:
         self._sender = self._context.socket(zmq.PUSH)
         self._sender.setsockopt(zmq.SNDHWM, MAX_WAITING_REPLIES)
         self._sender.connect(addresses.from_scheduler)
+        self._bell, self._bell_button = os.pipe()
+        os.set_blocking(self._bell_button, False)
+        self._poller = zmq.Poller()
+        self._poller.register(self._receiver, zmq.POLLIN)
+        self._poller.register(self._bell, zmq.POLLIN)
 
     def recv(self, timeout_ms: int) -> list[ToScheduler]:
-        if timeout_ms > 0 and not self._receiver.poll(timeout_ms):
-            return []
+        if timeout_ms > 0 and self._bell in dict(self._poller.poll(timeout_ms)):
+            os.read(self._bell, MOST_RINGS)
         return _drain(self._receiver, decode_to_scheduler)
+
+    def wake(self) -> None:
+        with suppress(BlockingIOError):  # it rings already
+            os.write(self._bell_button, b"!")
 
     def send(self, messages: list[FromScheduler]) -> None:
         self._sender.send(encode(messages))
@@ -98,6 +113,8 @@ class ZmqSchedulerPort:
         self._receiver.close(linger=0)
         self._sender.close(linger=CLOSE_LINGER_MS)
         self._context.term()
+        os.close(self._bell)
+        os.close(self._bell_button)
 
 
 class ZmqSchedulerClient:
@@ -197,6 +214,9 @@ class InProcessSchedulerPort:
             channel.arrived.wait(timeout_ms / 1000)
         channel.arrived.clear()  # before emptying: a message put meanwhile sets it again
         return _take_all(channel.to_scheduler)
+
+    def wake(self) -> None:
+        self._channel.arrived.set()
 
     def send(self, messages: list[FromScheduler]) -> None:
         self._channel.from_scheduler.extend(messages)

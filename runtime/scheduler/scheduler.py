@@ -36,6 +36,7 @@ from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
 from .masks import step_masks
+from .pace import StepPace
 from .planner import Planner, Queues, launch_parts
 from .req import Req
 from .results import ResultProcessor, process
@@ -119,6 +120,7 @@ class Scheduler:
         self.queues = Queues(waiting=[], running=[])
         self.stats = SchedulerStats()
         self._in_flight: InFlight | None = None
+        self._pace = StepPace()
         self._outbox: list[RequestOutput] = []
         self._replies: list[FromScheduler] = []
         self._stopping = False
@@ -152,11 +154,12 @@ class Scheduler:
         batch = None if self._admin.holds else self._plan()
         launched = self._launch(batch) if batch is not None else None
         self._collect()
-        if launched is not None:
-            self._give_masks(launched)
         self._in_flight = launched
-        if launched is not None and not self._overlap:
-            self._collect()
+        if launched is not None:
+            self._pace.begin(launched.launched.future, launched.batch.num_tokens)
+            self._give_masks(launched)
+            if not self._overlap:
+                self._collect()
         self._flush()
 
     def _must_know_tokens(self) -> bool:
@@ -189,6 +192,7 @@ class Scheduler:
     def _launch(self, batch: Batch) -> InFlight:
         step = self._builder.build(batch)
         launched = self.runner.launch(step)
+        launched.future.add_done_callback(lambda _: self._port.wake())
         if self.kv.shares:  # steps run in order, so the next one may already share this one's KV
             for part in batch.parts:
                 if part.start < part.req.prompt_len:
@@ -211,25 +215,30 @@ class Scheduler:
         if in_flight is None:
             return
         result = in_flight.launched.result()
+        self._pace.end()
         self.kv.reclaim_rows()  # a step launched by now knows nothing of those who left
         for req in process(self._results, in_flight.batch.parts, result):
             if req.finish is not None:
                 self._finish(req)
-                continue
-            self._report(req)
+            else:
+                self._report(req)
 
     # ------------------------------------------------------------------ requests come and go
 
     def _receive(self) -> None:
-        for message in self._wait():
-            if isinstance(message, GenerateRequest):
-                self._add(message)
-            elif isinstance(message, AbortRequest):
-                self._abort(message)
-            elif isinstance(message, ControlRequest):
-                self._control(message)
-            else:
-                self._replies += self._admin.take(message)
+        """Take in what has arrived, and what arrives while the step in flight leaves time."""
+        while True:
+            for message in self._wait():
+                if isinstance(message, GenerateRequest):
+                    self._add(message)
+                elif isinstance(message, AbortRequest):
+                    self._abort(message)
+                elif isinstance(message, ControlRequest):
+                    self._control(message)
+                else:
+                    self._replies += self._admin.take(message)
+            if self._in_flight is None or not self._pace.patience_ms():
+                break
         self._replies += self._admin.poll()
         ready, failed = self._grammars.poll()
         for failure in failed:
@@ -240,18 +249,16 @@ class Scheduler:
             self._enqueue(req)
 
     def _wait(self) -> list[ToScheduler]:
-        patience = self._patience_ms()
-        if not patience:
-            return self._port.recv(0)
         begin = time.monotonic()
-        messages = self._port.recv(patience)
-        self.stats.idle_seconds += time.monotonic() - begin
+        messages = self._port.recv(self._patience_ms())
+        if self._in_flight is None:
+            self.stats.idle_seconds += time.monotonic() - begin
         return messages
 
     def _patience_ms(self) -> int:
-        """How long the loop may wait for a message: not at all while there is work."""
+        """How long the loop may wait for a message: hardly at all while there is work."""
         if self._in_flight is not None:
-            return 0
+            return self._pace.patience_ms()
         if self._admin.is_busy:
             return 0 if self.queues.running and not self._admin.holds else ADMIN_WAIT_MS
         if self._admin.holds:

@@ -78,6 +78,19 @@ async def test_recv_without_wait_returns_at_once(
     assert port.recv(1) == []
 
 
+async def test_a_wake_ends_one_wait_and_loses_no_message(
+    ends: tuple[SchedulerPort, SchedulerClient],
+) -> None:
+    port, client = ends
+    for _ in range(100_000):  # far more than a pipe holds; those left over end no second wait
+        port.wake()
+    assert await asyncio.wait_for(asyncio.to_thread(port.recv, 60_000), 30) == []
+    assert port.recv(1) == []
+    waiting = asyncio.create_task(asyncio.to_thread(port.recv, 60_000))
+    client.send([AbortRequest(rid_prefix="a")])
+    assert await asyncio.wait_for(waiting, 30) == [AbortRequest(rid_prefix="a")]
+
+
 async def test_a_slow_reader_loses_nothing() -> None:
     client = ZmqSchedulerClient()
     port = ZmqSchedulerPort(client.addresses)

@@ -157,6 +157,9 @@ class ListPort:
         self.inbox.clear()
         return messages
 
+    def wake(self) -> None:
+        pass
+
     def send(self, messages: list[FromScheduler]) -> None:
         self.sent.extend(messages)
 
