@@ -232,7 +232,7 @@ def beside_model(batch: int, rounds: int, threads: int | None, overlap: bool) ->
     )
     scheduler, _ = make_scheduler(resolve(args), port)
     runner = scheduler.runner
-    assert isinstance(runner, ModelRunner)
+    assert isinstance(runner, ModelRunner) and runner.model is not None
     model = TimedModel(runner.model)
     runner.model = model
     port.inbox = requests(batch, rounds * BLOCK + 200)
