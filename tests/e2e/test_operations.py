@@ -31,21 +31,28 @@ def server() -> Iterator[ServerProcess]:
         yield started
 
 
+def wait_listening(address: str | tuple[str, int], process: subprocess.Popen[bytes]) -> None:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    deadline = time.monotonic() + 120
+    while True:
+        with socket.socket(family) as probe:
+            if probe.connect_ex(address) == 0:
+                return
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @contextmanager
-def started(transport: httpx.HTTPTransport, url: str, *flags: str) -> Iterator[httpx.Client]:
+def started(
+    transport: httpx.HTTPTransport, url: str, address: str | tuple[str, int], *flags: str
+) -> Iterator[httpx.Client]:
     """A server that is reached through ``transport``; it must exit with 0."""
     command = [sys.executable, "-m", "sglang_lang.launch_server", *flags]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
+        wait_listening(address, process)
         with httpx.Client(transport=transport, base_url=url, timeout=60) as client:
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    assert client.get("/health").status_code == 200
-                    break
-                except httpx.TransportError:
-                    assert process.poll() is None and time.monotonic() < deadline
-                    time.sleep(0.1)
+            assert client.get("/health").status_code == 200
             yield client
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -58,7 +65,8 @@ def test_a_unix_socket_from_a_configuration_file(tmp_path: Path) -> None:
     path = tmp_path / "server.sock"
     config = tmp_path / "server.yaml"
     config.write_text(f"uds: {path}\napi-key: [one, two]\nserved-model-name: mine\n")
-    with started(httpx.HTTPTransport(uds=str(path)), "http://x", "--config", str(config)) as client:
+    transport = httpx.HTTPTransport(uds=str(path))
+    with started(transport, "http://x", str(path), "--config", str(config)) as client:
         assert client.get("/v1/models").status_code == 401
         client.headers["authorization"] = "Bearer two"
         assert client.get("/v1/models").json()["data"][0]["id"] == "mine"
@@ -74,10 +82,10 @@ def test_tls(tmp_path: Path) -> None:
     certificate.private_key_pem.write_to_path(keyfile)
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
-    port = str(free_port())
-    flags = ("--ssl-certfile", str(certfile), "--ssl-keyfile", str(keyfile), "--port", port)
+    port = free_port()
+    flags = ("--ssl-certfile", str(certfile), "--ssl-keyfile", str(keyfile), "--port", str(port))
     transport = httpx.HTTPTransport(verify=trusted)
-    with started(transport, f"https://localhost:{port}", *flags) as client:
+    with started(transport, f"https://localhost:{port}", ("127.0.0.1", port), *flags) as client:
         assert client.get("/v1/models").status_code == 200
     status, error = exit_of("--ssl-certfile", str(tmp_path / "absent.pem"), "--port", "0")
     assert status == 2 and "--ssl-certfile" in error
