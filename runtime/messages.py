@@ -173,24 +173,25 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
 
     ``values[i]`` is None only for the very first prompt token. ``top[i]`` and ``chosen[i]`` hold
     (logprob, token_id) for the ``top_logprobs_num`` likeliest and the asked-for token ids.
+    ``forced[i]``: the constraint allowed no other text, so the token was not sampled.
     """
 
     token_ids: list[int] = []
     values: list[float | None] = []
     top: list[list[tuple[float, int]]] = []
     chosen: list[list[tuple[float, int]]] = []
+    forced: list[bool] = []
 
     def cut(self, length: int) -> None:
         """Keep the first ``length`` tokens."""
-        for column in (self.token_ids, self.values, self.top, self.chosen):
+        for column in (self.token_ids, self.values, self.top, self.chosen, self.forced):
             del column[length:]
 
     def take(self, length: int) -> Logprobs:
         """Take the first ``length`` tokens away, and return them."""
-        taken = Logprobs(
-            self.token_ids[:length], self.values[:length], self.top[:length], self.chosen[:length]
-        )
-        for column in (self.token_ids, self.values, self.top, self.chosen):
+        columns = (self.token_ids, self.values, self.top, self.chosen, self.forced)
+        taken = Logprobs(*(column[:length] for column in columns))
+        for column in columns:
             del column[:length]
         return taken
 

@@ -237,6 +237,7 @@ class Req:
             self.input_logprobs.values.append(None)
             self.input_logprobs.top.append([])
             self.input_logprobs.chosen.append([])
+            self.input_logprobs.forced.append(False)
         return max(start, 1)
 
     @property

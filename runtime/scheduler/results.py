@@ -140,7 +140,8 @@ class ResultProcessor:
         for position, logprob in enumerate(scored, part.score_first):
             logprobs = req.input_logprobs if position < req.prompt_len else req.output_logprobs
             top = logprob.top[: req.request.top_logprobs_num]
-            _add_logprob(logprobs, req.tokens[position], logprob._replace(top=top))
+            is_forced = position >= req.prompt_len
+            _add_logprob(logprobs, req.tokens[position], logprob._replace(top=top), is_forced)
 
     # ------------------------------------------------------------------ messages
 
@@ -205,9 +206,12 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
     return touched
 
 
-def _add_logprob(logprobs: Logprobs | None, token_id: int, logprob: TokenLogprob) -> None:
+def _add_logprob(
+    logprobs: Logprobs | None, token_id: int, logprob: TokenLogprob, is_forced: bool = False
+) -> None:
     assert logprobs is not None
     logprobs.token_ids.append(token_id)
     logprobs.values.append(logprob.value)
     logprobs.top.append(logprob.top)
     logprobs.chosen.append(logprob.chosen)
+    logprobs.forced.append(is_forced)

@@ -106,6 +106,7 @@ def extend_logprobs(target: Logprobs | None, more: Logprobs | None) -> Logprobs 
     target.values += more.values
     target.top += more.top
     target.chosen += more.chosen
+    target.forced += more.forced
     return target
 
 

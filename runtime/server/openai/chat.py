@@ -237,6 +237,7 @@ def chat_logprobs(
     content = [
         entry(logprobs.values[place], logprobs.token_ids[place])
         | {"top_logprobs": [entry(value, i) for value, i in logprobs.top[place]]}
+        | ({"forced": True} if logprobs.forced[place : place + 1] == [True] else {})
         for place in range(start, len(logprobs.token_ids))
     ]
     return {"content": content, "refusal": None}
