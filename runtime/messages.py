@@ -189,9 +189,14 @@ class Logprobs(msgspec.Struct, omit_defaults=True):
 
     def take(self, length: int) -> Logprobs:
         """Take the first ``length`` tokens away, and return them."""
-        columns = (self.token_ids, self.values, self.top, self.chosen, self.forced)
-        taken = Logprobs(*(column[:length] for column in columns))
-        for column in columns:
+        taken = Logprobs(
+            token_ids=self.token_ids[:length],
+            values=self.values[:length],
+            top=self.top[:length],
+            chosen=self.chosen[:length],
+            forced=self.forced[:length],
+        )
+        for column in (self.token_ids, self.values, self.top, self.chosen, self.forced):
             del column[:length]
         return taken
 
