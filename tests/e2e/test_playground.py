@@ -20,6 +20,7 @@ pytestmark = [
 ]
 ANSWERED = ".turn.assistant .facts:not(:empty)"
 SECONDS = 60_000.0
+FOCUSED = "(e => e.id || e.name || e.tagName)(document.activeElement)"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def page(server: ServerProcess, browser: Browser) -> Iterator[Page]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server.url)
     page.get_by_text("System prompt and key").click()
-    page.get_by_label("API key").fill("sesame")
+    page.get_by_label("API key", exact=True).fill("sesame")
     page.wait_for_selector(".dot.up")
     page.get_by_label("Temperature").fill("0")
     page.get_by_label("Most tokens").fill("48")
@@ -58,7 +59,7 @@ def ask(page: Page, text: str) -> str:
     """The answer, once it is whole."""
     answers = page.locator(ANSWERED)
     before = answers.count()
-    page.get_by_label("Message").fill(text)
+    page.get_by_label("Message", exact=True).fill(text)
     page.keyboard.press("Enter")
     expect(answers).to_have_count(before + 1, timeout=SECONDS)
     return page.locator(".turn.assistant .said").last.text_content() or ""
@@ -88,7 +89,7 @@ def test_an_answer_follows_the_schema_and_shows_what_was_forced(page: Page) -> N
 def test_a_schema_that_is_no_json_is_told_beside_it(page: Page) -> None:
     page.get_by_label("Kind of constraint").select_option("json_schema")
     page.get_by_label("Schema or pattern").fill("{")
-    page.get_by_label("Message").fill("Go")
+    page.get_by_label("Message", exact=True).fill("Go")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("not JSON")
     expect(page.locator(".turn")).to_have_count(0)
@@ -97,14 +98,14 @@ def test_a_schema_that_is_no_json_is_told_beside_it(page: Page) -> None:
 def test_what_the_server_refuses_is_shown_in_its_words(page: Page) -> None:
     page.get_by_label("Kind of constraint").select_option("regex")
     page.get_by_label("Schema or pattern").fill("(")
-    page.get_by_label("Message").fill("Go")
+    page.get_by_label("Message", exact=True).fill("Go")
     page.keyboard.press("Enter")
     expect(page.locator(".turn.error .said")).to_contain_text("regex")
 
 
 def test_escape_stops_an_answer(page: Page) -> None:
     page.get_by_label("Most tokens").fill("2000")
-    page.get_by_label("Message").fill("Count to a thousand.")
+    page.get_by_label("Message", exact=True).fill("Count to a thousand.")
     page.keyboard.press("Enter")
     expect(page.locator(".token")).not_to_have_count(0)
     page.keyboard.press("Escape")
@@ -137,7 +138,7 @@ def test_everything_is_reached_by_keyboard(page: Page) -> None:
     reached: set[str] = set()
     for _ in range(40):
         page.keyboard.press("Tab")
-        reached.add(page.locator(":focus").first.evaluate("e => e.id || e.name || e.tagName"))
+        reached.add(page.evaluate(FOCUSED))
     wanted = {"message", "send", "temperature", "top_p", "max_tokens", "seed", "constraint"}
     assert wanted | {"colour", "clear", "system", "key"} <= reached
 

@@ -64,6 +64,8 @@ async def detokenize(request: Request) -> Response:
     body = await read(request, DetokenizeBody)
     tokenizer = context_of(request).tokenizer
     nested = bool(body.tokens) and isinstance(body.tokens[0], list)
+    if any(isinstance(row, list) != nested for row in body.tokens):
+        raise RequestError("tokens must be all ids or all lists of ids", param="tokens")
     rows: list[Any] = body.tokens if nested else [body.tokens]
     for row in rows:
         if any(not 0 <= token_id < tokenizer.vocab_size for token_id in row):

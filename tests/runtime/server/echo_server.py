@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,7 +24,8 @@ class EchoServer:
     """Runs while it is a context; ``args`` are fields of ServerArgs."""
 
     def __init__(self, **args: Any) -> None:
-        self._args = ServerArgs(**args)
+        self._folder = TemporaryDirectory()
+        self._args = ServerArgs(**{"files_dir": self._folder.name, **args})
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.address: tuple[str, int] = self._listener.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
@@ -56,4 +58,5 @@ class EchoServer:
         self._server.should_exit = True
         self._thread.join(20)
         self._listener.close()
+        self._folder.cleanup()
         assert not self._thread.is_alive()
