@@ -220,10 +220,11 @@ def decode_sampling(data: bytes, kind: type[B]) -> B:
     body = decode(data, kind)
     given: dict[str, msgspec.Raw] = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     for name in given.keys() - set(kind.__struct_fields__):
-        if bytes(given[name]) in _NOT_SET:
-            continue
-        if name in RENAMED:
+        value = bytes(given[name])
+        if name in RENAMED and value != b"null":
             raise RequestError(f"{name} is not supported: use {RENAMED[name]}", param=name)
+        if value in _NOT_SET:
+            continue
         if name in UNSERVED:
             raise RequestError(f"{name} is not supported by this server", param=name)
         if _CONSTRAINING.search(name):
