@@ -165,8 +165,10 @@ class Scheduler:
     def _must_know_tokens(self) -> bool:
         if self._in_flight is None:
             return False
-        reqs = [part.req for part in self._in_flight.batch.parts]
-        return any(req.needs_tokens for req in reqs) or self._planner.may_draft(reqs)
+        parts = self._in_flight.batch.parts
+        if any(part.draft or part.req.needs_tokens for part in parts):
+            return True
+        return self._planner.may_draft([part.req for part in parts])
 
     def _plan(self) -> Batch | None:
         """The next step; retracts requests if the running ones have outgrown the memory."""

@@ -131,6 +131,24 @@ def test_only_small_steps_have_drafts(count: int, drafted: bool) -> None:
     assert [bool(part.draft) for part in parts] == [drafted] * count
 
 
+def test_requests_that_join_at_any_step_change_nothing() -> None:
+    """Also one with a draft that fails: the next step, of more requests, has no drafts."""
+    fields = {"max_new_tokens": 60, "regex": "[ab]{60}", "temperature": 1e4, "seed": 3}
+    alone = run(TOY, **fields)[0].ids
+    for steps in range(60):
+        scheduler = DRAFTING.build()
+        scheduler.send(request("0", [1, 2, 3], **fields))
+        while not scheduler.scheduler.queues.running:
+            scheduler.step()
+        for _ in range(steps):
+            scheduler.step()
+        for i in range(1, 6):
+            scheduler.send(request(str(i), [i], 20))
+        scheduler.run()
+        scheduler.check_slots()
+        assert scheduler.outcomes["0"].ids == alone, steps
+
+
 def test_requests_with_penalties_are_not_drafted_for() -> None:
     drafted, _ = run(DRAFTING, max_new_tokens=40, regex=COPY, frequency_penalty=0.1)
     assert drafted.last is not None and drafted.last.drafted_tokens == 0

@@ -6,6 +6,7 @@ the slot table. One slot mixed up anywhere, and every later token of the request
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ from sglang_lang.runtime.scheduler.step_builder import StepBuilder
 VOCAB = 257  # every byte, and the end of sequence
 EOS = 256
 CPU = torch.device("cpu")
+MOST_WAIT_MS = 2
 
 
 def states(token_ids: list[int]) -> Iterator[int]:
@@ -153,6 +155,8 @@ class ListPort:
         self.sent: list[FromScheduler] = []
 
     def recv(self, timeout_ms: int) -> list[ToScheduler]:
+        if not self.inbox:  # time for the threads beside the loop, as a real port gives it
+            time.sleep(min(timeout_ms, MOST_WAIT_MS) / 1000)
         messages = list(self.inbox)
         self.inbox.clear()
         return messages
