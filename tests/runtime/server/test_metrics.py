@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -15,6 +17,7 @@ from tests.runtime.text.echo import Side
 
 from .conftest import Connect
 
+DASHBOARD = Path(__file__).parents[3] / "deploy" / "grafana.json"
 # What dashboards made for SGLang ask for.
 UPSTREAM = {
     "gauge": (
@@ -54,6 +57,16 @@ async def test_upstreams_names_and_types(client: httpx.AsyncClient, kind: str, n
     text = (await client.get("/metrics")).text
     types = {family.name: family.type for family in text_string_to_metric_families(text)}
     assert types[f"sglang:{name}"] == kind
+
+
+async def test_the_dashboard_asks_for_what_is_served(client: httpx.AsyncClient) -> None:
+    asked = set(re.findall(r"sglang:(\w+)", DASHBOARD.read_text()))
+    text = (await client.get("/metrics")).text
+    families = list(text_string_to_metric_families(text))
+    names = {family.name for family in families if family.type == "gauge"}
+    names |= {f"{family.name}_total" for family in families if family.type == "counter"}
+    names |= {f"{family.name}_bucket" for family in families if family.type == "histogram"}
+    assert len(asked) > 10 and {f"sglang:{name}" for name in asked} <= names
 
 
 def test_everything_the_scheduler_tells_has_a_family() -> None:
