@@ -6,6 +6,7 @@ python examples/logits_processor.py
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LogitsProcessor
@@ -68,7 +69,7 @@ class GrammarLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # transfor
 def main() -> None:
     path = fetch_embedded_model()
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
         dtype=torch.bfloat16,

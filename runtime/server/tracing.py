@@ -89,12 +89,13 @@ class RequestTracer:
         if reason in ("abort", "error"):
             span.set_status(Status(StatusCode.ERROR, reason))
         within = set_span_in_context(span)
-        begin = live.arrived
+        assert span.start_time is not None
+        begin = span.start_time
         for stage, seconds in stages(live).items():
-            child = self._tracer.start_span(stage, within, start_time=_wall_clock(begin))
-            begin += seconds
-            child.end(_wall_clock(begin))
-        span.end(_wall_clock(live.ended))
+            child = self._tracer.start_span(stage, within, start_time=begin)
+            begin += int(seconds * 1e9)
+            child.end(begin)
+        span.end(span.start_time + int((live.ended - live.arrived) * 1e9))
 
     def close(self) -> None:
         """Send what is left."""

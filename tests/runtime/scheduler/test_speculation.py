@@ -133,7 +133,8 @@ def test_only_small_steps_have_drafts(count: int, drafted: bool) -> None:
 
 def test_requests_that_join_at_any_step_change_nothing() -> None:
     """Also one with a draft that fails: the next step, of more requests, has no drafts."""
-    fields = {"max_new_tokens": 60, "regex": "[ab]{60}", "temperature": 1e4, "seed": 3}
+    fields: dict[str, Any] = {"max_new_tokens": 60, "regex": "[ab]{60}"}
+    fields |= {"temperature": 1e4, "seed": 3}
     alone = run(TOY, **fields)[0].ids
     for steps in range(60):
         scheduler = DRAFTING.build()
