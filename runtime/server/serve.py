@@ -30,6 +30,8 @@ from .tracing import RequestTracer
 logger = logging.getLogger(__name__)
 
 BACKLOG = 4096
+# Longer than clients keep an idle connection (httpx: 5): else one may send on it as it is closed.
+KEEP_ALIVE_SECONDS = 75
 
 
 def serve(
@@ -103,6 +105,7 @@ async def _listen(
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(args.graceful_timeout),
         ssl_certfile=args.ssl_certfile,
         ssl_keyfile=args.ssl_keyfile,
