@@ -178,7 +178,8 @@ def receive_start(stdin: BinaryIO) -> SchedulerStart:
 
 
 def _exit_at_end_of(stream: BinaryIO) -> None:
-    while stream.read(1):
+    # Not through the stream, whose lock a process that ends cleanly would wait for in vain.
+    while os.read(stream.fileno(), 1):
         pass
     os._exit(1)
 

@@ -213,8 +213,8 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
     (retokenised by jump-forward); the text already streamed stays a prefix of the text, and of a
-    request with logprobs nothing is withdrawn. Counters are totals so far. ``pooled`` is the vector
-    of a pooling request, float32.
+    request with logprobs nothing is withdrawn. Counters are totals so far. ``forced``: places
+    in ``token_ids`` that jump-forward filled. ``pooled``: a pooling request's vector, float32.
     """
 
     rid: str
@@ -227,6 +227,7 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     forced_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    forced: list[int] = []
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None

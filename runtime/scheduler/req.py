@@ -57,6 +57,7 @@ class Req:
         "withdrawn",
         "cached_tokens",
         "forced_tokens",
+        "forced_places",
         "num_retractions",
         "scored_len",
         "score_end",
@@ -99,6 +100,7 @@ class Req:
         self.withdrawn = 0  # of those, how many retokenisation has since replaced
         self.cached_tokens = 0
         self.forced_tokens = 0
+        self.forced_places: set[int] = set()  # of output tokens that were not sampled
         self.num_retractions = 0
         self.input_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
         self.output_logprobs: Logprobs | None = Logprobs() if request.return_logprob else None
@@ -185,6 +187,7 @@ class Req:
         """Keep ``keep`` output tokens; the KV and the logprobs of the others are void."""
         kept_total = self.prompt_len + keep
         del self.tokens[kept_total:]
+        self.forced_places = {place for place in self.forced_places if place < keep}
         self.kv_len = min(self.kv_len, kept_total)
         if self.output_logprobs is not None:
             self.output_logprobs.cut(max(0, keep - self.sent_len))

@@ -122,10 +122,12 @@ class ResultProcessor:
 
     def _take_jump(self, req: Req, jump: Jump) -> None:
         if jump.kept < req.known_output_len:
+            self.generated_tokens -= req.known_output_len - jump.kept
             req.cut_output(jump.kept)
             if req.stop_checker is not None:
                 req.stop_checker.rewind(req.output_ids)
         for token_id in jump.new_ids:
+            req.forced_places.add(req.known_output_len)
             self._append(req, token_id)
             req.forced_tokens += 1
             if req.finish is not None:
@@ -147,7 +149,8 @@ class ResultProcessor:
 
     def report(self, req: Req) -> RequestOutput | None:
         """What the client has not been told yet, if it is time to tell."""
-        sent_len = req.prompt_len + req.sent_len
+        first = req.sent_len
+        sent_len = req.prompt_len + first
         new = req.reportable_len - sent_len
         if req.finish is None and not (req.request.stream and new >= self._stream_interval):
             return None
@@ -161,6 +164,7 @@ class ResultProcessor:
             completion_tokens=req.sent_len,
             cached_tokens=req.cached_tokens,
             forced_tokens=req.forced_tokens,
+            forced=[place - first for place in req.forced_places if first <= place < first + new],
             drafted_tokens=req.drafted_tokens,
             accepted_tokens=req.accepted_tokens,
             num_retractions=req.num_retractions,

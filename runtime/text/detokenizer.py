@@ -52,6 +52,20 @@ class IncrementalDetokenizer:
         self.text += delta
         return delta
 
+    def char_spans(self, places: set[int]) -> list[tuple[int, int]]:
+        """Where these tokens stand in the text, in characters; neighbours are one span."""
+        spans: list[tuple[int, int]] = []
+        end = 0
+        for place, piece in enumerate(self._pieces):
+            start = end
+            end += sum(byte & 0xC0 != 0x80 for byte in piece)  # bytes that begin a character
+            if place not in places or start == min(end, len(self.text)):
+                continue
+            if spans and spans[-1][1] == start:
+                start = spans.pop()[0]
+            spans.append((start, min(end, len(self.text))))
+        return spans
+
     def _showable(self) -> int:
         """Bytes that no later token can change the meaning of."""
         data = self._data

@@ -31,6 +31,7 @@ class Generation:
     forced_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    forced_spans: list[tuple[int, int]] = field(default_factory=list)  # in text; once it ended
     num_retractions: int = 0
     input_logprobs: Logprobs | None = None
     output_logprobs: Logprobs | None = None
@@ -54,6 +55,8 @@ class Generation:
             meta["spec_drafted_tokens"] = self.drafted_tokens
             meta["spec_accepted_tokens"] = self.accepted_tokens
             meta["spec_accept_rate"] = self.accepted_tokens / self.drafted_tokens
+        if self.forced_spans:
+            meta["forced_spans"] = self.forced_spans
         if self.warnings:
             meta["warnings"] = self.warnings
         texts = token_text or {}

@@ -33,6 +33,7 @@ class LiveRequest:
     last_token: float = 0.0
     ended: float | None = None
     times: RequestTimes | None = None
+    forced: set[int] = field(default_factory=set)  # places of output tokens that were not sampled
     inbox: list[RequestOutput] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
@@ -47,6 +48,8 @@ class LiveRequest:
             if output.replaced:
                 del generation.output_ids[-output.replaced :]
                 generation.kept = min(generation.kept, len(generation.output_ids))
+                self.forced = {place for place in self.forced if place < len(generation.output_ids)}
+            self.forced.update(len(generation.output_ids) + place for place in output.forced)
             generation.output_ids += output.token_ids
             generation.delta += self.detokenizer.add(
                 output.token_ids, output.replaced, output.finish
@@ -69,6 +72,8 @@ class LiveRequest:
             generation.finish = output.finish
         generation.withdrawn = before - generation.kept
         generation.text = self.detokenizer.text
+        if generation.finish is not None and self.forced:
+            generation.forced_spans = self.detokenizer.char_spans(self.forced)
         self.inbox.clear()
 
     def output_ids(self) -> list[int]:

@@ -35,6 +35,20 @@ def num_tokens(engine: sgl.Engine, text: str) -> int:
     return len(engine.get_tokenizer().encode(text))
 
 
+def test_what_a_constraint_forced_is_known_by_its_place(engine: sgl.Engine) -> None:
+    @sgl.function
+    def record(s: sgl.ProgramState) -> None:
+        s += "A person: " + sgl.gen("row", regex=r"name=[a-z]{3}; country=[A-Z][a-z]{2}; ok")
+
+    for stream in (False, True):
+        state = record.run(temperature=0, backend=engine, stream=stream)
+        row, spans = state["row"], state.get_meta_info("row")["forced_spans"]
+        forced = [row[start:end] for start, end in spans]
+        assert "".join(forced).replace(" ", "").endswith("ok")
+        assert any("country" in text for text in forced)
+        assert sum(map(len, forced)) < len(row)
+
+
 # --------------------------------------------------------------------------- the compiler
 
 

@@ -368,4 +368,7 @@ def test_sigterm_lets_a_running_request_finish_and_exits_0() -> None:
         server.process.send_signal(signal.SIGTERM)
         rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
+    server.process.wait(30)
+    said = server.log.read_text()
     assert server.stop() == 0
+    assert "Fatal" not in said and "Traceback" not in said

@@ -63,3 +63,14 @@ def test_retokenised_text_goes_on_where_it_was() -> None:
     assert detokenizer.add([], 1, None) == ""
     assert detokenizer.add([2, 3], 0, LENGTH) == " there"
     assert detokenizer.text == "hello there"
+
+
+def test_spans_of_tokens_are_in_characters_and_neighbours_join() -> None:
+    detokenizer = IncrementalDetokenizer(PIECES.__getitem__, ["!"], False)
+    detokenizer.add(list("aé€b!".encode()), 0, FinishReason("stop", matched="!"))
+    assert detokenizer.text == "aé€b"
+    assert detokenizer.char_spans(set()) == []
+    assert detokenizer.char_spans({0}) == [(0, 1)]
+    assert detokenizer.char_spans({1, 2}) == [(1, 2)]  # both bytes of é
+    assert detokenizer.char_spans({2, 6}) == [(3, 4)]  # a byte inside é, and b
+    assert detokenizer.char_spans({0, 1, 6, 7}) == [(0, 2), (3, 4)]  # the stop is not in the text
