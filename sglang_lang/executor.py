@@ -18,6 +18,7 @@ from .background import background_loop, spawn
 from .changes import Changes
 from .config import global_config
 from .errors import ProgramError
+from .inbox import Inbox
 from .ir import (
     GenOptions,
     SglConstantText,
@@ -80,8 +81,7 @@ class StreamExecutor:
         self.finished: float | None = None  # by time.perf_counter, when all was done
         self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
-        self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
-        self._loop = background_loop()
+        self._inbox: Inbox[tuple[SglExpr | Future[None] | None, str]] = Inbox(background_loop())
         self._task = spawn(self._work())
 
     @property
@@ -188,7 +188,7 @@ class StreamExecutor:
             self.promises.declare(expression.name)
 
     def _put(self, item: SglExpr | Future[None] | None, line: str) -> None:
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, (item, line))
+        self._inbox.put((item, line))
 
     # ------------------------------------------------------------------ on the loop
 
@@ -196,7 +196,7 @@ class StreamExecutor:
         line = ""
         try:
             while True:
-                item, line = await self._queue.get()
+                item, line = await self._inbox.get()
                 if item is None:
                     return
                 if isinstance(item, Future):
@@ -261,13 +261,18 @@ class StreamExecutor:
     async def _generate(self, expression: SglGen, marks: Marks | None = None) -> None:
         """The text goes to the transcript; with ``marks`` only the answer behind the thoughts."""
         options = self.options_of(expression)
-        prompt = await self.transcript.prompt()
+        is_followed = self.stream and (options.n or 1) == 1
+        prompt = await self.transcript.prompt(rendered=is_followed)
         call = Call("generated", expression.name, len(prompt.text), prompt.is_chat)
-        marks = marks and marks.behind(prompt.text)
-        if self.stream and (options.n or 1) == 1:
+        if is_followed:
+            marks = marks and marks.behind(prompt.text)
             completions = [await self._follow(prompt, options, call, marks)]
         else:
             completions = await self._ask(prompt, options)
+            if completions[0].opening is not None:
+                self.transcript.opened(completions[0].opening)
+            call.prompt_length = len(self.transcript.shown)
+            marks = marks and marks.behind(self.transcript.shown)
             call.answered(completions[0].meta_info)
             await self.transcript.add(split_reasoning(completions[0].text, marks).answer, call)
         if marks is not None:  # they are places in the whole text, of which a part is shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ RUN_OPTIONS: Mapping[str, Any] = {
     "top_logprobs_num": None,
     "return_text_in_logprobs": None,
 }
-_OPTION_NAMES = frozenset(item.name for item in dataclasses.fields(GenOptions))
+_OPTION_NAMES = frozenset(GenOptions._fields)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -315,4 +314,4 @@ def _said(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gen_options(max_new_tokens: int, options: Mapping[str, Any]) -> GenOptions:
-    return gen_options(**options).over(dataclasses.replace(RUN_DEFAULTS, max_tokens=max_new_tokens))
+    return gen_options(**options).over(RUN_DEFAULTS._replace(max_tokens=max_new_tokens))

@@ -20,6 +20,7 @@ from ..bodies import namespace, read
 from ..context import ServerContext, context_of
 from ..routing import Routes
 from ..streaming import event, json_response, merge, sse_response, while_connected
+from .tokens import RenderBody
 
 router = Routes()
 
@@ -29,6 +30,7 @@ class GenerateBody(msgspec.Struct):
 
     text: str | list[str] | None = None
     input_ids: list[int | list[int]] | None = None
+    chat: RenderBody | None = None  # stands ahead of the text, rendered
     sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
     return_logprob: bool | list[bool] | None = None
     logprob_start_len: int | list[int] | None = None
@@ -53,12 +55,17 @@ class GenerateBody(msgspec.Struct):
     return_hidden_states: Any = None
     return_routed_experts: Any = None
 
-    def inputs(self) -> Inputs:
+    def inputs(self, opening: str | None) -> Inputs:
+        """The single requests; ``opening`` is the chat, rendered.
+
+        Raises:
+            RequestError: a field is wrong.
+        """
         for name in _UNSERVED:
             if getattr(self, name):
                 raise RequestError(f"{name} is not supported by this server", param=name)
         return as_inputs(
-            self.text,
+            self._text(opening),
             self.sampling_params,
             input_ids=self.input_ids,
             stream=bool(self.stream),
@@ -70,8 +77,15 @@ class GenerateBody(msgspec.Struct):
             rid=self.rid,
             priority=self.priority or 0,
             extra_key=namespace(self.extra_key, self.cache_salt),
-            add_special_tokens=self.add_special_tokens is not False,
+            add_special_tokens=self.add_special_tokens is not False and opening is None,
         )
+
+    def _text(self, opening: str | None) -> str | list[str] | None:
+        if opening is None:
+            return self.text
+        if isinstance(self.text, list) or self.session_params is not None:
+            raise RequestError("chat goes with one text and no session", param="chat")
+        return opening + (self.text or "")
 
 
 _UNSERVED = (
@@ -90,14 +104,15 @@ _UNSERVED = (
 async def generate(request: Request) -> Response:
     body = await read(request, GenerateBody)
     context = context_of(request)
-    inputs = body.inputs()
+    opening = None if body.chat is None else body.chat.text(context.tokenizer)
     answer = NativeAnswer(
         context,
-        inputs,
+        body.inputs(opening),
         context.args.incremental_streaming_output
         if body.incremental_streaming_output is None
         else body.incremental_streaming_output,
         bool(body.return_prompt_token_ids),
+        opening,
     )
     if body.session_params is not None:
         answer.session = SessionTurn(context.sessions, body.session_params)
@@ -137,6 +152,7 @@ class NativeAnswer:
         inputs: its single requests.
         incremental: events hold what is new only.
         with_prompt: responses name the ids of their prompt.
+        opening: what the request's chat was rendered as, which responses tell.
         session: the request is a turn of one.
     """
 
@@ -144,6 +160,7 @@ class NativeAnswer:
     inputs: Inputs
     incremental: bool
     with_prompt: bool
+    opening: str | None = None
     session: SessionTurn | None = None
     _told_logprobs: dict[int, int] = field(default_factory=dict)
     _prompts: list[list[int]] = field(default_factory=list)
@@ -187,6 +204,8 @@ class NativeAnswer:
         response["meta_info"]["weight_version"] = self.context.weight_version
         if self.with_prompt:
             response["prompt_token_ids"] = self._prompts[index]
+        if self.opening is not None:
+            response["opening"] = self.opening
         return response
 
     def _news(self, index: int, generation: Generation) -> Generation:
