@@ -16,6 +16,7 @@ from ...text.generation import Generation
 from ...text.prompts import Inputs, as_dict, as_inputs
 from ...text.sessions import SessionParams, Sessions
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager
+from ..answers import plain_reasoning_tokens, server_meta_info
 from ..bodies import namespace, read
 from ..context import ServerContext, context_of
 from ..routing import Routes
@@ -201,7 +202,10 @@ class NativeAnswer:
 
     def _as_dict(self, index: int, generation: Generation) -> dict[str, Any]:
         response = as_dict(self.context.manager, generation, self.inputs.with_text)
-        response["meta_info"]["weight_version"] = self.context.weight_version
+        reasoned = 0
+        if generation.finish is not None:
+            reasoned = plain_reasoning_tokens(self.context, self.inputs.parts[index], generation)
+        response["meta_info"] |= server_meta_info(self.context, reasoned)
         if self.with_prompt:
             response["prompt_token_ids"] = self._prompts[index]
         if self.opening is not None:
