@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +14,24 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-@cache
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The loop; started on first use."""
+    """The loop; started on first use. A process that was forked has one of its own."""
+    return _loop_of(os.getpid())
+
+
+@cache
+def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="sglang-lang", daemon=True).start()
     return loop
+
+
+def on_background_loop() -> bool:
+    """Whether this is code that the loop runs."""
+    try:
+        return asyncio.get_running_loop() is background_loop()
+    except RuntimeError:
+        return False
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -30,10 +43,24 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine, from a thread that is not the loop's."""
     future = spawn(work)
     try:
-        return future.result()
+        return result_of(future)
     except BaseException:
         future.cancel()
         raise
+
+
+def result_of(future: Future[T]) -> T:
+    """A future's result; waits for it.
+
+    Raises:
+        RuntimeError: this is the loop's own thread, so that nothing would ever make it.
+    """
+    if not future.done() and on_background_loop():
+        raise RuntimeError(
+            "code that runs on the background loop, such as a ChoicesSamplingMethod, cannot wait "
+            "for what that loop has still to do"
+        )
+    return future.result()
 
 
 async def watch(future: Future[T]) -> T:

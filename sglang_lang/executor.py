@@ -14,7 +14,7 @@ from typing import Any
 
 from .backends.base import BaseBackend, Completion, Prompt
 from .backends.hosted import HostedBackend
-from .background import background_loop, spawn
+from .background import background_loop, result_of, spawn
 from .changes import Changes
 from .config import global_config
 from .errors import ProgramError
@@ -119,7 +119,7 @@ class StreamExecutor:
 
     def sync(self) -> None:
         """Wait for everything submitted so far; raises what failed."""
-        self.mark().result()
+        result_of(self.mark())
 
     def end(self) -> None:
         """Finish what is submitted, here and in the forks, then take nothing more."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .background import spawn, wait_for, watch
+from .background import result_of, spawn, wait_for, watch
 from .errors import ProgramError, check_on_error
 from .executor import StreamExecutor
 from .forks import appended, gathered
@@ -93,7 +93,7 @@ class ProgramState:
             ProgramError: the program failed before it was known.
         """
         self._await_declared(name)
-        return self.stream_executor.promises.variable(name).value.result()
+        return result_of(self.stream_executor.promises.variable(name).value)
 
     def _await_declared(self, name: str) -> None:
         """A stream's body may not have come to the variable yet; its own thread cannot wait."""

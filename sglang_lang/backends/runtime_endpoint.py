@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import ssl
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from ..background import spawn, wait_for
+from ..background import on_background_loop, spawn, wait_for
 from ..chat_template import ChatTemplate, fallback_template
 from ..errors import BackendError
 from .native import NativeBackend
@@ -52,9 +52,9 @@ class RuntimeEndpoint(NativeBackend):
         self.base_url = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._verify = verify
-        self._session = wait_for(self.open_session())
+        self._sessions: dict[int, aiohttp.ClientSession] = {}  # by the process that uses it
         # Also when this object or the interpreter ends without a shutdown.
-        self._close = weakref.finalize(self, _close, self._session)
+        self._close = weakref.finalize(self, _close, self._sessions)
         self.model_info: dict[str, Any] = wait_for(self._json("GET", "/get_model_info"))
         self._template = fallback_template(self.model_info, self.base_url, chat_template_name)
 
@@ -71,6 +71,13 @@ class RuntimeEndpoint(NativeBackend):
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=_proxy(self.base_url),
         )
+
+    async def _session(self) -> aiohttp.ClientSession:
+        """The one of this process: a process that was forked has another event loop."""
+        session = self._sessions.get(os.getpid())
+        if session is None:
+            session = self._sessions[os.getpid()] = await self.open_session()
+        return session
 
     @property
     def model_name(self) -> str:
@@ -92,7 +99,7 @@ class RuntimeEndpoint(NativeBackend):
         return await self.post("/generate", request)
 
     async def _stream(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        async for answer in self.stream(self._session, request):
+        async for answer in self.stream(await self._session(), request):
             yield answer
 
     async def stream(
@@ -152,21 +159,22 @@ class RuntimeEndpoint(NativeBackend):
 
     async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         url = self.base_url + path
+        session = await self._session()
         try:
-            async with self._session.request(method, url, json=body) as response:
+            async with session.request(method, url, json=body) as response:
                 await _raise_refusal(response)
                 return await response.read()
         except aiohttp.ClientError as error:
             raise BackendError(f"{url} cannot be reached: {error!r}") from error
 
 
-def _close(session: aiohttp.ClientSession) -> None:
+def _close(sessions: Mapping[int, aiohttp.ClientSession]) -> None:
     """On whatever thread this happens; at the interpreter's end nothing happens later."""
-    closing = spawn(session.close())
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        wait([closing], CLOSE_SECONDS)
+    session = sessions.get(os.getpid())
+    if session is not None:
+        closing = spawn(session.close())
+        if not on_background_loop():
+            wait([closing], CLOSE_SECONDS)
 
 
 def _tls(verify: bool | str | None) -> bool | ssl.SSLContext:

@@ -328,6 +328,23 @@ def test_all_programs_share_one_background_loop() -> None:
     assert background_loop() is background_loop()
 
 
+def test_a_choices_method_that_waits_for_its_own_program_is_told_so() -> None:
+    """It runs on the loop that would have to go on for that."""
+    states: list[sgl.ProgramState] = []
+
+    class Waits(sgl.ChoicesSamplingMethod):
+        def __call__(self, **_: Any) -> sgl.ChoicesDecision:
+            return sgl.ChoicesDecision(states[0]["x"])
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        states.append(s)
+        s += sgl.select("x", ["a"], choices_method=Waits())
+
+    with pytest.raises(sgl.ProgramError, match="cannot wait"):
+        program.run(backend=ScriptedBackend())
+
+
 def test_nothing_is_promised_once_a_program_has_failed() -> None:
     executor = StreamExecutor(ScriptedBackend(), GenOptions())
     executor.fail(sgl.ProgramError("gone"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -237,6 +239,27 @@ def test_a_stream_that_breaks_off_ends_its_reader(answer: bytes, told: str) -> N
 
 
 # --------------------------------------------------------------------------- how it is reached
+
+
+FORKED = """
+import os, sys
+import sglang_lang as sgl
+
+@sgl.function
+def program(s):
+    s += "abc" + sgl.gen("x", max_tokens=2)
+
+endpoint = sgl.RuntimeEndpoint(sys.argv[1])
+program.run(backend=endpoint)
+if child := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(0 if program.run(backend=endpoint)["x"] == "ab" else 1)
+"""
+
+
+def test_a_process_that_was_forked_goes_on_with_connections_of_its_own(echo: EchoServer) -> None:
+    command = [sys.executable, "-c", FORKED, echo.url]
+    assert subprocess.run(command, timeout=30, check=False).returncode == 0
 
 
 def test_certificates_are_checked_against_a_file(tmp_path: Path) -> None:
