@@ -299,7 +299,7 @@ class SglFunction:
         if isinstance(item, Mapping):
             return dict(item)
         names = [name for name in self.arg_names if name not in self.bound]
-        if isinstance(item, str) or len(item) != len(names):
+        if not isinstance(item, list | tuple) or len(item) != len(names):
             raise TypeError(f"{self.name} takes {names}, got {item!r}")
         return dict(zip(names, item, strict=True))
 

@@ -124,7 +124,7 @@ class RuntimeEndpoint(NativeBackend):
                     if line.startswith(b"data: "):
                         yield _event(json.loads(line[6:]))
         except aiohttp.ClientError as error:
-            raise BackendError(f"{self.base_url} broke off: {error!r}") from error
+            raise BackendError(f"{self.base_url} broke off: {_told(error)}") from error
         raise BackendError(f"{self.base_url}/generate ended a stream before its end")
 
     async def _score_choices(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +165,11 @@ class RuntimeEndpoint(NativeBackend):
                 await _raise_refusal(response)
                 return await response.read()
         except aiohttp.ClientError as error:
-            raise BackendError(f"{url} cannot be reached: {error!r}") from error
+            raise BackendError(f"{url} cannot be reached: {_told(error)}") from error
+
+
+def _told(error: aiohttp.ClientError) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _close(sessions: Mapping[int, aiohttp.ClientSession]) -> None:

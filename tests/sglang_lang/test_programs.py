@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import threading
@@ -155,6 +156,42 @@ def test_an_exception_of_the_program_is_its_own() -> None:
         program.run(backend=ScriptedBackend())
 
 
+def test_a_collected_exception_of_the_program_names_its_line() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "a"
+        json.loads("{")
+
+    line = program.func.__code__.co_firstlineno + 3
+    for state in (
+        *program.run_batch([{}], on_error="return", backend=ScriptedBackend()),
+        program.run(stream=True, backend=ScriptedBackend()),
+    ):
+        told = str(state.error())
+        assert told.startswith("JSONDecodeError") and f"test_programs.py:{line})" in told
+
+
+def test_what_is_no_backend_is_named() -> None:
+    url: Any = "http://127.0.0.1:30000"
+    for give in (program_of_one.run, sgl.set_default_backend):
+        with pytest.raises(TypeError, match="a backend is one of .* not str: 'http"):
+            give(backend=url)
+
+
+@sgl.function
+def program_of_one(s: sgl.ProgramState) -> None:
+    s += "said " + sgl.gen("x")
+
+
+def test_a_state_shows_its_text_without_waiting() -> None:
+    backend = ScriptedBackend()
+    assert repr(program_of_one.run(backend=backend)) == "ProgramState('said answer')"
+    backend.hold = asyncio.Event()
+    waiting = program_of_one.run(backend=backend, stream=True)
+    assert repr(waiting).startswith("ProgramState('")
+    waiting.cancel()
+
+
 def test_an_unknown_variable_is_named_with_those_there_are() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
@@ -236,6 +273,12 @@ def test_mistakes_in_gen_are_told_at_once() -> None:
         sgl.gen("x", regex="a", json_schema="{}")
     with pytest.raises(ValueError, match="non-empty strings"):
         sgl.select("x", [])
+    with pytest.raises(ValueError, match="non-empty strings"):
+        sgl.select("x", "abc")
+    with pytest.raises(ValueError, match="non-empty strings"):
+        sgl.gen("x", choices=[])
+    with pytest.raises(ValueError, match="model_type must be one of"):
+        sgl.separate_reasoning(sgl.gen("x"), model_type="nobody")
     with pytest.raises(ValueError, match="None was added"):
 
         @sgl.function
