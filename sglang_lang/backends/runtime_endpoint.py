@@ -77,6 +77,8 @@ class RuntimeEndpoint(NativeBackend):
         session = self._sessions.get(os.getpid())
         if session is None:
             session = self._sessions[os.getpid()] = await self.open_session()
+        if session.closed:
+            raise BackendError(f"the endpoint of {self.base_url} was shut down")
         return session
 
     @property

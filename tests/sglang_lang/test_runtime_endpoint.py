@@ -238,6 +238,12 @@ def test_a_stream_that_breaks_off_ends_its_reader(answer: bytes, told: str) -> N
             list(state.text_iter("x"))
 
 
+def test_an_endpoint_that_was_shut_down_says_so(endpoint: sgl.RuntimeEndpoint) -> None:
+    endpoint.shutdown()
+    with pytest.raises(sgl.ProgramError, match="was shut down"):
+        plain.run(backend=endpoint)
+
+
 # --------------------------------------------------------------------------- how it is reached
 
 
