@@ -170,6 +170,15 @@ def reading(s: sgl.ProgramState, count: int) -> None:
 
 
 @sgl.function
+async def awaiting(s: sgl.ProgramState, count: int) -> None:
+    """``reading``, without blocking an event loop."""
+    s += PROMPT
+    for number in range(count):
+        s += sgl.gen(f"x{number}", max_tokens=8, stop="\n")
+        assert await s.aget(f"x{number}") == " x"
+
+
+@sgl.function
 def chatting(s: sgl.ProgramState, count: int) -> None:
     """A turn for each ``gen``, which the server renders."""
     s += sgl.user(PROMPT)
@@ -195,6 +204,7 @@ def cpu_us(works: Sequence[Callable[[], Any]], count: int) -> list[float]:
 PROGRAMS = {
     "a program that runs ahead": writing,
     "a program that reads each value": reading,
+    "an async program that awaits each value": awaiting,
     "a chat": chatting,
 }
 

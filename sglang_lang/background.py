@@ -65,15 +65,23 @@ def result_of(future: Future[T]) -> T:
 
 async def watch(future: Future[T]) -> T:
     """A future's result; who is cancelled while he waits takes it from nobody else."""
-    watched = asyncio.wrap_future(future)
-    watched.add_done_callback(_heard)
-    return await asyncio.shield(watched)
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        future.add_done_callback(lambda _: wake(loop, waiter))
+        await waiter
+    return future.result()
 
 
-def _heard(watched: asyncio.Future[Any]) -> None:
-    """asyncio logs an exception that nobody has asked for; who waited may have been cancelled."""
-    if not watched.cancelled():
-        watched.exception()
+def wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    """End the wait of a coroutine of ``loop``, from any thread; it may have been cancelled."""
+
+    def end_wait() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(end_wait)
 
 
 async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import Generic, TypeVar
 
+from .background import wake
+
 T = TypeVar("T")
 
 
@@ -32,7 +34,7 @@ class Inbox(Generic[T]):
             self._items.append(item)
             waiter, self._waiter = self._waiter, None
         if waiter is not None:
-            self._loop.call_soon_threadsafe(_wake, waiter)
+            wake(self._loop, waiter)
 
     async def get(self) -> T:
         """The next item; waits for it. There is one reader, on the loop."""
@@ -42,8 +44,3 @@ class Inbox(Generic[T]):
                     return self._items.popleft()
                 waiter = self._waiter = self._loop.create_future()
             await waiter
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():  # its reader may have been cancelled
-        waiter.set_result(None)
