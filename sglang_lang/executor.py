@@ -104,7 +104,7 @@ class StreamExecutor:
             for part in expression:
                 self.submit(part)
             return
-        with self.promises.making():
+        with self.promises:
             if self.ended:
                 raise ProgramError("the program has ended; nothing can be added to it")
             self.declare(expression)

@@ -98,7 +98,7 @@ class RuntimeEndpoint(NativeBackend):
         return await self._json("POST", path, body)
 
     async def _generate(self, request: dict[str, Any]) -> Any:
-        return await self.post("/generate", request)
+        return await self._json("POST", "/generate", request)
 
     async def _stream(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         async for answer in self.stream(await self._session(), request):
@@ -119,7 +119,8 @@ class RuntimeEndpoint(NativeBackend):
         body = {**request, "stream": True}
         try:
             async with session.post(f"{self.base_url}/generate", json=body) as response:
-                await _raise_refusal(response)
+                if response.status != 200:
+                    raise await _refusal(response)
                 async for line in _lines(response):
                     if line == b"data: [DONE]":
                         return
@@ -164,7 +165,8 @@ class RuntimeEndpoint(NativeBackend):
         session = await self._session()
         try:
             async with session.request(method, url, json=body) as response:
-                await _raise_refusal(response)
+                if response.status != 200:
+                    raise await _refusal(response)
                 return await response.read()
         except aiohttp.ClientError as error:
             raise BackendError(f"{url} cannot be reached: {_told(error)}") from error
@@ -217,17 +219,15 @@ def _event(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-async def _raise_refusal(response: aiohttp.ClientResponse) -> None:
-    """BackendError, with what the server says, for any other status than 200."""
-    if response.status == 200:
-        return
+async def _refusal(response: aiohttp.ClientResponse) -> BackendError:
+    """What the server says where it does not answer 200."""
     text = await response.text(errors="replace")
     try:
         message = json.loads(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = text[:500]
     retry_after = response.headers.get("Retry-After", "")
-    raise BackendError(
+    return BackendError(
         f"{response.url.path} answered {response.status}: {message}",
         status=response.status,
         retry_after=float(retry_after) if retry_after.isdigit() else None,
