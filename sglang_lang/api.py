@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from .backends.base import HasBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
-from .config import as_backend, global_config
+from .config import check_backend, global_config
 from .ir import (
     SglExpr,
     SglExprList,
@@ -266,7 +266,7 @@ def set_default_backend(backend: HasBackend | None) -> None:
         TypeError: it is none.
     """
     if backend is not None:
-        as_backend(backend)
+        check_backend(backend)
     global_config.default_backend = backend
 
 
