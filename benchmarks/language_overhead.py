@@ -264,7 +264,7 @@ def cpu_of_gens(count: int) -> Iterator[Result]:
             # Every turn of a chat is longer to encode than the one before.
             gens = count // 5 if program is chatting else count
             bodies = bodies_of(program, url, gens)
-            works = [
+            works: list[Callable[[], Any]] = [
                 bare_httpx(url, bodies),
                 bare_aiohttp(session, url, bodies),
                 partial(program.run, gens, backend=endpoint),
