@@ -48,7 +48,7 @@ class Generation:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "cached_tokens": self.cached_tokens,
-            "cached_tokens_details": self._cached_by_place(),
+            "cached_tokens_details": self.cached_tokens_details,
             "forced_tokens": self.forced_tokens,
             "num_retractions": self.num_retractions,
             "e2e_latency": self.e2e_latency,
@@ -73,7 +73,8 @@ class Generation:
             meta["output_token_logprobs_length"] = len(self.output_logprobs.values)
         return meta
 
-    def _cached_by_place(self) -> dict[str, int] | None:
+    @property
+    def cached_tokens_details(self) -> dict[str, int] | None:
         """None where nothing was cached, as upstream has it."""
         if not self.cached_tokens:
             return None

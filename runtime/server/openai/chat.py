@@ -28,7 +28,7 @@ from ..routing import Routes
 from ..streaming import event, json_response, sse_response, while_connected
 from .chat_body import ChatBody
 from .sampling_body import StreamOptions, read_sampling
-from .usage import finish_reason, matched_stop, usage
+from .usage import finish_reason, matched_stop, sglext, usage
 
 router = Routes()
 
@@ -69,6 +69,7 @@ class ChatCompletion:
         ]
         response = self._response("chat.completion", choices)
         response["usage"] = usage([generation for _, generation in done], 1, sum(reasoned))
+        response |= sglext(self.body.return_cached_tokens_details, done[0][1])
         if warnings := turn.warnings + done[0][1].warnings:
             response["warnings"] = warnings
         return response

@@ -55,9 +55,7 @@ class ChatBody(SamplingBody, kw_only=True):
             )
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs: true", param="top_logprobs")
-        for name in ("return_meta_info", "return_prompt_token_ids"):
-            if self.stream and getattr(self, name):
-                raise RequestError(f"{name} needs stream: false", param=name)
+        self.check_whole("return_meta_info", "return_prompt_token_ids")
         if self.modalities not in (None, ["text"]):
             raise RequestError('modalities must be ["text"]', param="modalities")
         if isinstance(self.reasoning_effort, str) and self.reasoning_effort not in EFFORTS:

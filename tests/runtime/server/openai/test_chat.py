@@ -231,7 +231,22 @@ async def test_a_choice_may_tell_its_meta_info_and_prompt(client: httpx.AsyncCli
     assert (meta["reasoning_tokens"], meta["dp_rank"], meta["weight_version"]) == (0, 0, "default")
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [("chat/completions", CHAT), ("completions", {"prompt": "hi"})]
+)
+async def test_what_was_cached_is_told_by_place(
+    client: httpx.AsyncClient, path: str, body: JSON
+) -> None:
+    asked = body | {"return_cached_tokens_details": True}
+    answer = (await client.post(f"/v1/{path}", json=asked)).json()
+    assert answer["sglext"] == {"cached_tokens_details": {"device": 1, "host": 0}}
+    assert "sglext" not in (await client.post(f"/v1/{path}", json=body)).json()
+    streamed = await client.post(f"/v1/{path}", json=asked | {"stream": True})
+    assert "needs stream: false" in streamed.text
+
+
 BAD: list[tuple[JSON, str]] = [
+    ({"return_routed_experts": True}, "return_routed_experts"),
     ({"input_ids": [1, 999]}, "input_ids"),
     ({"input_ids": []}, "input_ids"),
     ({"input_ids": [1] * 300}, "input_ids"),
