@@ -24,7 +24,7 @@ from . import (
 )
 from .auth import ApiKeys
 from .context import ServerContext
-from .errors import error_response
+from .envelopes import refusal
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
 from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
@@ -72,7 +72,7 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Star
         routes=[operation.route() for operation in operations],
         middleware=_layers(context),
         exception_handlers={HTTPException: _on_http_exception},
-        lifespan=_with_batches(runner, lifespan or _nothing_beside),
+        lifespan=_with_jobs(context, runner, lifespan or _nothing_beside),
     )
     app.state.context, app.state.batches = context, runner
     app.state.operations = operations
@@ -100,7 +100,7 @@ def _layers(context: ServerContext) -> list[Middleware]:
     return layers
 
 
-def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
+def _with_jobs(context: ServerContext, runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
     """Batches that an earlier server left unfinished go on once this one is ready."""
 
     @asynccontextmanager
@@ -111,6 +111,7 @@ def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
                 yield
             finally:
                 await runner.close()
+                await context.responses.close()
 
     return both
 
@@ -124,4 +125,4 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the same envelope as everything else."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return error_response(request, RequestError(message, status=error.status_code))
+    return refusal(request, RequestError(message, status=error.status_code))

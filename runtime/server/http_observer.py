@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs
 from ..request_context import HttpRequest, working_for
-from .errors import error_response
+from .envelopes import refusal
 from .http_stats import HttpStats
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class HttpObserver:
         except Exception as error:
             if exchange.started:
                 raise  # the server can only cut the connection
-            response = error_response(Request(scope), error)
+            response = refusal(Request(scope), error)
             await response(scope, receive, exchange.send)
         finally:
             self._stats.active -= 1

@@ -25,8 +25,9 @@ from .chat import chat_logprobs
 from .response_body import ResponseBody
 from .response_events import Event, ResponseEvents
 from .response_items import input_items
-from .response_store import StoredResponse
+from .response_store import ResponseStore
 from .sampling_body import read_sampling
+from .stored_response import StoredResponse
 
 router = Routes()
 _encode = msgspec.json.Encoder().encode
@@ -63,22 +64,28 @@ async def get_response(request: Request, response_id: str) -> Response:
 @router.delete("/v1/responses/{response_id}")
 async def delete_response(request: Request, response_id: str) -> Response:
     store = context_of(request).responses
-    response = store.get(response_id)
-    if response.task is not None:
-        response.task.cancel()
+    store.get(response_id)
     store.remove(response_id)
+    await _stop(store, response_id)
     return json_response({"id": response_id, "object": "response", "deleted": True})
 
 
 @router.post("/v1/responses/{response_id}/cancel")
 async def cancel_response(request: Request, response_id: str) -> Response:
-    response = context_of(request).responses.get(response_id)
+    store = context_of(request).responses
+    response = store.get(response_id)
     if not response.body.background:
         raise RequestError("only a response with background: true can be cancelled")
-    if response.task is not None:
-        response.task.cancel()
-        await asyncio.gather(response.task, return_exceptions=True)
+    await _stop(store, response_id)
     return json_response(response.as_dict())
+
+
+async def _stop(store: ResponseStore, response_id: str) -> None:
+    """End the work on a response that runs in the background."""
+    task = store.tasks.get(response_id)
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @router.get("/v1/responses/{response_id}/input_items")
@@ -132,10 +139,10 @@ class ResponseRun:
 
     def start(self) -> dict[str, Any]:
         """Run in the background; what the response is now."""
-        response = self._response
+        response, store = self._response, self._context.responses
         response.status = "queued"
-        response.task = asyncio.ensure_future(self._run())
-        self._context.responses.add(response)
+        store.tasks[response.id] = asyncio.ensure_future(self._run())
+        store.add(response)
         return response.as_dict()
 
     async def _run(self) -> None:
@@ -149,7 +156,9 @@ class ResponseRun:
         except Exception as error:
             response.status, response.error = "failed", _told(error)
         finally:
-            response.task = None
+            store = self._context.responses
+            del store.tasks[response.id]
+            store.update(response)
 
     async def encoded_events(self) -> AsyncIterator[bytes]:
         """``events`` as they are sent."""
@@ -189,7 +198,7 @@ class ResponseRun:
             await stream.aclose()  # type: ignore[attr-defined]
             if response.status == "in_progress":  # the client has left
                 response.status = "cancelled"
-            store.measure(response)
+            store.update(response)
 
     def _make_turn(self) -> Turn:
         limit = self._body.max_output_tokens
