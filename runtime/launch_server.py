@@ -59,7 +59,12 @@ def launch_server(args: ServerArgs) -> None:
         from .server.serve import serve
 
         tokenizer = load_tokenizer(checkpoint, args)
-        manager = TokenizerManager(tokenizer, args.max_queued_requests, args.request_timeout)
+        manager = TokenizerManager(
+            tokenizer,
+            args.max_queued_requests,
+            args.request_timeout,
+            checkpoint.config.has_head,
+        )
         name = args.served_model_name or checkpoint.name
         serve(args, ServerContext(args, manager, checkpoint.config, name), scheduler, listener)
     finally:

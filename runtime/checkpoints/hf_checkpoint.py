@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .weights import WeightSource
 
 _MAX_JSON_BYTES = 64 << 20
+BASE_PREFIX = "model."  # of a decoder without its head, which checkpoints for embedding leave out
 
 
 class HuggingFaceCheckpoint:
@@ -61,7 +62,7 @@ class HuggingFaceCheckpoint:
         # Imports torch, which the API process never needs.
         from .safetensors_weights import SafetensorsWeights
 
-        stored = SafetensorsWeights(_weight_files(self.folder))
+        stored = SafetensorsWeights(_weight_files(self.folder), BASE_PREFIX)
         if self._packing is None:
             return stored
         from .packed_weights import PackedWeights

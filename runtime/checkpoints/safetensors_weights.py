@@ -14,11 +14,15 @@ from ..errors import ModelLoadError
 class SafetensorsWeights:
     """The tensors of ``files``, each file mapped into memory and read where needed.
 
+    Args:
+        files: of one checkpoint.
+        prefix: that every name has here, if no name has it there.
+
     Raises:
         ModelLoadError: a file is truncated or not of the format.
     """
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], prefix: str = "") -> None:
         self._file_of: dict[str, Any] = {}
         for path in files:
             try:
@@ -28,13 +32,16 @@ class SafetensorsWeights:
                     f"{path} is truncated or not a safetensors file: {error}"
                 ) from error
             self._file_of |= dict.fromkeys(file.keys(), file)
+        has_prefix = any(name.startswith(prefix) for name in self._file_of)
+        self._prefix = "" if has_prefix else prefix
 
     def names(self) -> frozenset[str]:
-        return frozenset(self._file_of)
+        return frozenset(self._prefix + name for name in self._file_of)
 
     def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        file = self._file_of.get(name)
+        stored = name.removeprefix(self._prefix)
+        file = self._file_of.get(stored)
         if file is None:
             raise ModelLoadError(f"weight {name} is missing from the checkpoint")
-        tensor: torch.Tensor = file.get_tensor(name)
+        tensor: torch.Tensor = file.get_tensor(stored)
         return tensor

@@ -49,7 +49,7 @@ class Parts:
         config, weights = self.config, self.weights
         shape = (config.vocab_size, config.hidden_size)
         embedding = weights.take_matrix("model.embed_tokens.weight", *shape)
-        if config.tie_word_embeddings:
+        if config.tie_word_embeddings or not config.has_head:  # no logits of the latter are used
             weights.skip("lm_head.weight")  # some checkpoints hold the same matrix twice
             projection = embedding
         else:

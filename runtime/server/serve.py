@@ -17,12 +17,12 @@ from starlette.applications import Starlette
 
 from ..errors import ServerArgsError, SGLangError
 from ..listener import address_of
-from ..sampling_params import SamplingParams
 from ..server_args import ServerArgs
-from ..text.tokenizer_manager import GenerateInput, TokenizerManager
+from ..text.tokenizer_manager import TokenizerManager
 from .app import create_app
 from .context import ServerContext
 from .http_protocol import BoundedHttpProtocol
+from .probe import probe
 from .request_log import RequestLog
 from .supervisor import SchedulerProcess, Supervisor
 from .tracing import RequestTracer
@@ -120,10 +120,8 @@ async def _listen(
 
 async def _warm_up(manager: TokenizerManager) -> None:
     """The first request pays for lazy initialisation; let it be nobody's."""
-    params = SamplingParams(max_new_tokens=2, temperature=0.0, ignore_eos=True)
-    probe = GenerateInput(input_ids=[0] * 8, sampling_params=params, extra_key="warm-up")
     try:
-        await manager.generate(probe)
+        await probe(manager, "warm-up", 8, 2)
     except SGLangError as error:
         logger.warning("the warm-up request failed: %s", error)
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -83,14 +83,20 @@ class TokenizerManager:
         max_queued: most live requests beside those that one batch holds; more raise
             CapacityError. None for no limit.
         timeout: seconds after which a request is aborted. None for no limit.
+        generates: False for a model without a head, which only embeds.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, max_queued: int | None, timeout: float | None = None
+        self,
+        tokenizer: Tokenizer,
+        max_queued: int | None,
+        timeout: float | None = None,
+        generates: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self._max_queued = max_queued
         self._timeout = timeout
+        self.generates = generates
         self._client: SchedulerClient | None = None
         self.ready: SchedulerReady | None = None
         self._live: dict[str, LiveRequest] = {}
@@ -159,7 +165,7 @@ class TokenizerManager:
 
     # ------------------------------------------------------------------ generating
 
-    async def stream(self, request: GenerateInput) -> AsyncIterator[Generation]:
+    async def stream(self, request: GenerateInput) -> AsyncGenerator[Generation, None]:
         """The request's output each time it has grown; the same object, last with ``finish`` set.
 
         ``delta`` is what came since the last time; nothing changes until the next one is asked for.
@@ -221,6 +227,10 @@ class TokenizerManager:
         client = self._client
         if client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
+        if request.pooling is None and not self.generates:
+            raise RequestError(
+                "the served model has no output head: it only embeds", code="model_not_supported"
+            )
         self._check_queue()
         rid = request.rid or uuid.uuid4().hex
         if rid in self._live:

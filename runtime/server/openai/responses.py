@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from ..answers import reasoning_tokens, stream_answers
 from ..context import ServerContext, context_of
 from ..errors import openai_envelope
 from ..routing import Routes
-from ..streaming import StreamForm, json_response, sse_response, while_connected
+from ..streaming import EventStream, StreamForm, json_response, while_connected
 from .chat import chat_logprobs
 from .response_body import ResponseBody
 from .response_events import Event, ResponseEvents
@@ -37,11 +37,11 @@ def named_event(event: dict[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encode(event))
 
 
-def _error_event(error: Exception) -> bytes:
-    return named_event({"type": "error", **openai_envelope(error)["error"]})
+def _error_event(envelope: dict[str, Any]) -> bytes:
+    return named_event({"type": "error", **envelope["error"]})
 
 
-STREAM = StreamForm(_error_event, ending=b"")
+STREAM = StreamForm(openai_envelope, _error_event)
 
 
 @router.post("/v1/responses", body=ResponseBody)
@@ -50,7 +50,7 @@ async def create_response(request: Request) -> Response:
     context = context_of(request)
     run = ResponseRun(context, body)
     if body.stream:
-        return await sse_response(request, run.encoded_events(), STREAM)
+        return EventStream(run.encoded_events(), STREAM)
     if body.background:
         return json_response(run.start())
     return json_response(await while_connected(request, run.whole()))
@@ -160,16 +160,16 @@ class ResponseRun:
             del store.tasks[response.id]
             store.update(response)
 
-    async def encoded_events(self) -> AsyncIterator[bytes]:
+    async def encoded_events(self) -> AsyncGenerator[bytes, None]:
         """``events`` as they are sent."""
         events = self.events()
         try:
             async for event in events:
                 yield named_event(event)
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """The response's events; errors before the first one are raised, later ones are told."""
         response, store = self._response, self._context.responses
         writer = ResponseEvents(response)
@@ -195,7 +195,7 @@ class ResponseRun:
             for event in writer.fail(_told(error)):
                 yield event
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()
             if response.status == "in_progress":  # the client has left
                 response.status = "cancelled"
             store.update(response)
