@@ -36,10 +36,11 @@ def anthropic_envelope(error: Exception) -> dict[str, Any]:
     """``{"type", "error": {type, message}, "request_id"}``; the message begins with the field."""
     param = getattr(error, "param", None)
     message, http = message_of(error), request_context.current.get()
+    usual = "invalid_request_error" if status_of(error) < 500 else "api_error"
     return {
         "type": "error",
         "error": {
-            "type": _ERROR_TYPES.get(status_of(error), "api_error"),
+            "type": _ERROR_TYPES.get(status_of(error), usual),
             "message": f"{param}: {message}" if param else message,
         },
         "request_id": None if http is None else http.id,

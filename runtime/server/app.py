@@ -125,4 +125,6 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, in the same envelope as everything else."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return refusal(request, RequestError(message, status=error.status_code))
+    response = refusal(request, RequestError(message, status=error.status_code))
+    response.headers.update(error.headers or {})  # Allow, where the method is wrong
+    return response

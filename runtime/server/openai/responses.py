@@ -204,7 +204,12 @@ class ResponseRun:
         limit = self._body.max_output_tokens
         params = self._body.sampling_params(0 if limit is None else limit)
         conversation = self._body.as_conversation(self._response.items)
-        turn = self._context.dialect.turn(conversation, params)
+        try:
+            turn = self._context.dialect.turn(conversation, params)
+        except RequestError as error:
+            if error.param is None or not error.param.startswith("messages"):
+                raise
+            raise RequestError(error.message, param="input") from error
         self._response.warnings = list(turn.warnings)
         return turn
 

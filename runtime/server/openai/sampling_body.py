@@ -229,6 +229,8 @@ def decode_sampling(data: bytes, kind: type[B]) -> B:
             raise RequestError(f"{name} is not supported by this server", param=name)
         if _CONSTRAINING.search(name):
             raise RequestError(f"unknown field {name!r}: it looks like a constraint", param=name)
+    if body.stream_options is not None and not body.stream:
+        raise RequestError("stream_options needs stream to be true", param="stream_options")
     return body
 
 

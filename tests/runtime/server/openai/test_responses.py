@@ -183,6 +183,7 @@ BAD: list[tuple[JSON, str]] = [
     ({"input": []}, "input"),
     ({"input": [{"type": "computer_call"}]}, "input[0].type"),
     ({"input": [{"role": "robot", "content": "x"}]}, "input"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input"),
     ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
     (
         {"input": "x", "text": {"format": {"type": "json_schema", "name": "a"}}},
