@@ -22,10 +22,11 @@ from .toy import Toy, ToyScheduler, request
 def measured(scheduler: ToyScheduler) -> SchedulerMetrics:
     scheduler.send(ControlRequest(id=1, action="metrics"))
     scheduler.scheduler.step()
-    [reply] = [sent for sent in scheduler.port.sent if isinstance(sent, ControlReply)]
+    replies = [sent for sent in scheduler.port.sent if isinstance(sent, ControlReply)]
     scheduler.port.sent.clear()
-    assert reply.metrics is not None
-    return reply.metrics
+    metrics = replies[-1].metrics
+    assert metrics is not None
+    return metrics
 
 
 def test_work_is_counted_and_an_idle_scheduler_holds_nothing() -> None:
