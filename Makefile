@@ -30,7 +30,7 @@ test: dev ## run every test but those that fetch a second model (PYTEST_ARGS='-m
 
 clients: ## run the clients and load tools of others against the server, in .venv-clients
 	@VENV=.venv-clients scripts/install.sh dev,clients
-	.venv-clients/bin/python -m pytest -m clients tests/clients $(PYTEST_ARGS)
+	.venv-clients/bin/python -m pytest -p no:dash -m clients tests/clients $(PYTEST_ARGS)
 
 serve: runtime ## serve the embedded model on http://127.0.0.1:30000
 	$(BIN)/python -m sglang_lang.launch_server $(SERVE_ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .. import request_context
 from ..errors import RequestError
@@ -102,3 +103,15 @@ class LiveRequest:
         """Its reader gets ``error`` instead of what it has not read yet."""
         self.error = error
         self.changed.set()
+
+
+class RequestObserver(Protocol):
+    """Is told of every request; what it learns it reads from the live request."""
+
+    def started(self, live: LiveRequest) -> None:
+        """It goes to the scheduler; called in the context of its client."""
+        ...
+
+    def ended(self, live: LiveRequest, reason: str) -> None:
+        """``reason``: a finish reason's type, or ``error`` when the scheduler died."""
+        ...

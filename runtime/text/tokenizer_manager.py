@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
 from ..ipc import SchedulerClient
@@ -31,7 +31,7 @@ from ..sampling_params import SamplingParams
 from .commands import Commands
 from .detokenizer import IncrementalDetokenizer
 from .generation import Generation, raise_aborted
-from .live_request import LiveRequest
+from .live_request import LiveRequest, RequestObserver
 from .logprob_checks import check_logprobs
 from .request_stats import RequestStats
 from .tokenizer import Tokenizer
@@ -61,18 +61,6 @@ class GenerateInput:
     pooling: Pooling | None = None  # one vector instead of text; max_new_tokens must be 0
     prompt_field: str | None = None  # what the client calls the prompt, for errors
     param_names: Mapping[str, str] = field(default_factory=dict)  # and sampling parameters
-
-
-class RequestObserver(Protocol):
-    """Is told of every request; what it learns it reads from the live request."""
-
-    def started(self, live: LiveRequest) -> None:
-        """It goes to the scheduler; called in the context of its client."""
-        ...
-
-    def ended(self, live: LiveRequest, reason: str) -> None:
-        """``reason``: a finish reason's type, or ``error`` when the scheduler died."""
-        ...
 
 
 class TokenizerManager:
@@ -228,9 +216,7 @@ class TokenizerManager:
         if client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
         if request.pooling is None and not self.generates:
-            raise RequestError(
-                "the served model has no output head: it only embeds", code="model_not_supported"
-            )
+            raise RequestError("the served model has no output head: it only embeds")
         self._check_queue()
         rid = request.rid or uuid.uuid4().hex
         if rid in self._live:
@@ -280,8 +266,7 @@ class TokenizerManager:
         ready = self.ready
         if ready is not None and len(text) > ready.max_req_input_len * self._longest_token:
             raise PromptTooLongError(
-                f"the prompt has {len(text)} characters, more than {ready.max_req_input_len} "
-                f"tokens can hold",
+                f"{len(text)} characters are more than {ready.max_req_input_len} tokens can hold",
                 param=param,
             )
         if len(text) <= INLINE_CHARS:
