@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .weights import WeightSource
 
 _MAX_JSON_BYTES = 64 << 20
-BASE_PREFIX = "model."  # of a decoder without its head, which checkpoints for embedding leave out
 
 
 class HuggingFaceCheckpoint:
@@ -62,7 +61,7 @@ class HuggingFaceCheckpoint:
         # Imports torch, which the API process never needs.
         from .safetensors_weights import SafetensorsWeights
 
-        stored = SafetensorsWeights(_weight_files(self.folder), BASE_PREFIX)
+        stored = SafetensorsWeights(_weight_files(self.folder))
         if self._packing is None:
             return stored
         from .packed_weights import PackedWeights

@@ -14,15 +14,14 @@ from ..errors import ModelLoadError
 class SafetensorsWeights:
     """The tensors of ``files``, each file mapped into memory and read where needed.
 
-    Args:
-        files: of one checkpoint.
-        prefix: that every name has here, if no name has it there.
+    A decoder without its head, as checkpoints for embedding are saved, has its names without
+    ``model.``; here they have it.
 
     Raises:
         ModelLoadError: a file is truncated or not of the format.
     """
 
-    def __init__(self, files: list[Path], prefix: str = "") -> None:
+    def __init__(self, files: list[Path]) -> None:
         self._file_of: dict[str, Any] = {}
         for path in files:
             try:
@@ -32,8 +31,7 @@ class SafetensorsWeights:
                     f"{path} is truncated or not a safetensors file: {error}"
                 ) from error
             self._file_of |= dict.fromkeys(file.keys(), file)
-        has_prefix = any(name.startswith(prefix) for name in self._file_of)
-        self._prefix = "" if has_prefix else prefix
+        self._prefix = "model." if "embed_tokens.weight" in self._file_of else ""
 
     def names(self) -> frozenset[str]:
         return frozenset(self._prefix + name for name in self._file_of)
