@@ -5,11 +5,14 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
-#include "byte_summary.h"
+#include "characters.h"
 #include "language.h"
+#include "loops.h"
+#include "rows.h"
 
 namespace grammar {
 
@@ -28,8 +31,9 @@ using Crossings = std::unordered_map<int32_t, std::vector<Nodes>>;
 
 // The part of a mask that depends on the lexeme alone: tokens that do not pass its end.
 struct MaskPart {
-  std::vector<int32_t> row;
+  SharedRow row;
   Crossings crossings;
+  bool has_crossings = true;  // false where they were not asked for
   int64_t epoch = 0;
 };
 
@@ -39,7 +43,8 @@ struct LexemeState {
   std::vector<int32_t> labels;
   int32_t only_byte = kNoByte;   // the one byte that may come, kNoByte or kManyBytes
   int32_t usual_next = kDead;    // the state that most bytes lead to
-  ByteSummary outside;           // bytes that do not lead back to this state, if most do
+  const Loop* loop = nullptr;
+  int32_t limit = 0;             // how many characters of its loop may come
   std::unique_ptr<MaskPart> part;
 
   int32_t after(uint8_t byte) const { return next[class_of[byte]]; }
@@ -123,12 +128,11 @@ class LanguageAutomaton : public Automaton {
         state->usual_next = next;
       }
     }
-    if (state->usual_next == node)
-      for (int byte = 0; byte < 256; ++byte)
-        if (state->after(static_cast<uint8_t>(byte)) != node) state->outside.add(static_cast<uint8_t>(byte));
+    std::tie(state->loop, state->limit) = loops_.of(node);
     states_[node] = std::move(state);
   }
 
+  Loops loops_{&languages};
   size_t max_nodes_ = kMaxNodes;
 };
 

@@ -293,6 +293,26 @@ class Languages {
     return nodes_[node].far[level];
   }
 
+  // What a language begins with: a part, repeated up to so often, before the rest.
+  struct Repeated {
+    Node part, rest;
+    int32_t most;
+    bool is_last;  // the part comes once
+  };
+
+  // The part is kNothing where nothing is repeated, or what may be empty.
+  Repeated repeated_first(Node node) {
+    Node rest = kEpsilon;
+    for (; kind(node) == Kind::kConcat; node = args(node)[0]) rest = concat(args(node)[1], rest);
+    Repeated found{kNothing, rest, 1, true};
+    if (kind(node) == Kind::kRepeat)
+      found = {args(node)[0], rest, args(node)[2] == kUnbounded ? INT32_MAX : args(node)[2], false};
+    else if (kind(node) == Kind::kByteSet || kind(node) == Kind::kAlternation)
+      found.part = node;
+    if (nullable(found.part)) found.part = kNothing;
+    return found;
+  }
+
   // The least count above kSmallCounts[level], kNoCounts if there is none.
   int32_t slack(Node node, int level) const { return nodes_[node].slack[level]; }
 

@@ -24,32 +24,37 @@ class MaskParts {
       : vocabulary_(*vocabulary), automaton_(*automaton) {}
 
   // Allows in `row` the tokens of a state's part. Returns its crossings, those of the kept part or
-  // `crossings`, which are then put there.
-  const Crossings* add(int32_t state, int32_t* row, Crossings* crossings) {
+  // `crossings`, which are then put there; where they are not wanted there may be some or none.
+  const Crossings* add(int32_t state, bool want_crossings, MaskRow* row, Crossings* crossings) {
     automaton_.limit_walk();
+    want_crossings_ = want_crossings;
     state = representative(state);
     LexemeState* lexeme = automaton_.at(state);
     if (!is_kept(*lexeme)) {
-      if (lexeme->usual_next == kDead) {
-        const int32_t visited = walk_all(state, row, crossings);
+      if (row->is_blank() && lexeme->usual_next == kDead && usable_loop(*lexeme) == nullptr) {
+        const int32_t visited = walk_all(state, nullptr, row->words(), crossings);
         if (visited < kKeepPartNodes) return crossings;
-        crossings->clear();
+        const int32_t* words = row->words();
+        MaskPart part{std::make_shared<const Row>(words, words + vocabulary_.row_words),
+                      std::move(*crossings), want_crossings};
+        return &keep(lexeme, std::move(part))->crossings;
       }
       MaskPart scratch;
       const MaskPart* part = of(state, &scratch);
       if (part == &scratch) {
-        add_row(scratch.row, row);
+        row->add(scratch.row);
         *crossings = std::move(scratch.crossings);
         return crossings;
       }
     }
-    add_row(lexeme->part->row, row);
+    row->add(lexeme->part->row);
     return &lexeme->part->crossings;
   }
 
  private:
   bool is_kept(const LexemeState& lexeme) const {
-    return lexeme.part && lexeme.part->epoch == vocabulary_.epoch;
+    return lexeme.part && lexeme.part->epoch == vocabulary_.epoch &&
+           (lexeme.part->has_crossings || !want_crossings_);
   }
 
   // A state with the same part: the far form, where no token is as long as the counts.
@@ -58,24 +63,33 @@ class MaskParts {
     return automaton_.agreed(state, far) >= vocabulary_.max_token_len ? far : state;
   }
 
-  void add_row(const std::vector<int32_t>& from, int32_t* row) const {
-    for (int32_t i = 0; i < vocabulary_.row_words; ++i) row[i] |= from[i];
+  // The loop that a state is in, if what it skips need not be known. (Where a lexeme may end at any
+  // character of it, all of these are crossings.)
+  const Loop* usable_loop(const LexemeState& lexeme) const {
+    return lexeme.loop && !(lexeme.loop->may_end && want_crossings_) ? lexeme.loop : nullptr;
   }
 
   // The part of a representative state, kept with it or put in `scratch`.
   const MaskPart* of(int32_t state, MaskPart* scratch) {
     LexemeState* lexeme = automaton_.at(state);
     if (is_kept(*lexeme)) return lexeme->part.get();
-    const int32_t base = base_of(state);
+    Row row;
     int32_t visited;
-    if (base != kDead) {
+    if (const Loop* loop = usable_loop(*lexeme)) {
+      row = vocabulary_.spelled(loop->alphabet, lexeme->limit);
+      visited = walk_all(state, loop, row.data(), &scratch->crossings);
+    } else if (const int32_t base = base_of(state); base != kDead) {
       MaskPart unused;
-      *scratch = *of(base, &unused);
-      visited = walk_difference(state, base, scratch);
+      const MaskPart* near = of(base, &unused);
+      row = *near->row;
+      scratch->crossings = near->crossings;
+      visited = walk_difference(state, base, row.data(), &scratch->crossings);
     } else {
-      scratch->row.assign(vocabulary_.row_words, 0);
-      visited = walk_all(state, scratch->row.data(), &scratch->crossings);
+      row.assign(vocabulary_.row_words, 0);
+      visited = walk_all(state, nullptr, row.data(), &scratch->crossings);
     }
+    scratch->row = std::make_shared<const Row>(std::move(row));
+    scratch->has_crossings = want_crossings_;
     return visited < kKeepPartNodes ? scratch : keep(lexeme, std::move(*scratch));
   }
 
@@ -92,8 +106,15 @@ class MaskParts {
     return loops ? usual : kDead;
   }
 
-  // Walks the whole trie. Only the ways that live are looked at, for most states have few.
-  int32_t walk_all(int32_t state, int32_t* row, Crossings* crossings) {
+  // A state on the way through the trie.
+  struct Step {
+    const LexemeState* state;
+    bool is_pure;  // all that came before it is of the loop's alphabet
+  };
+
+  // Walks the whole trie. Only the ways that live are looked at, for most states have few; of
+  // tokens over the alphabet of `loop`, which are in the row already, only what else they begin.
+  int32_t walk_all(int32_t state, const Loop* loop, int32_t* row, Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
     const LexemeState* lexeme = automaton_.at(state);
     int32_t visited = 0;
@@ -102,29 +123,38 @@ class MaskParts {
       const int32_t node = v.by_first[byte];
       if (next == kDead || node == kNone) continue;
       ++visited;
+      const bool is_pure = loop && loop->alphabet.has(static_cast<uint8_t>(byte));
+      if (is_pure && !loop->exits.meets(v.characters[node])) continue;
       v.allow_tokens_at(node, row);
       if (!v.has_children(node) || !automaton_.may_visit(next)) continue;
       const LexemeState* reached = automaton_.at(next);
-      if (!reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
-      if (reached->only_byte == kManyBytes) visited += walk(next, node + 1, v.skip(node), row, crossings);
+      if (want_crossings_ && !reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
+      if (reached->only_byte == kManyBytes)
+        visited += walk({reached, is_pure}, loop, node + 1, v.skip(node), row, crossings);
       if (reached->only_byte < 0) continue;
       const int32_t child = v.by_two[byte << 8 | reached->only_byte];
-      if (child != kNone) visited += walk(next, child, v.skip(child), row, crossings);
+      if (child != kNone) visited += walk({reached, is_pure}, loop, child, v.skip(child), row, crossings);
     }
     return visited;
   }
 
   // Walks the nodes [first, last), subtrees of one node; returns how many it visited.
-  int32_t walk(int32_t state, int32_t first, int32_t last, int32_t* row, Crossings* crossings) {
+  int32_t walk(Step start, const Loop* loop, int32_t first, int32_t last, int32_t* row,
+               Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
     if (first == last) return 0;
     const int32_t top = v.nodes[first].depth;
-    std::vector<const LexemeState*> path(v.max_token_len - top + 1);  // by depth, before the byte
-    path[0] = automaton_.at(state);
+    const std::unique_ptr<Step[]> path(new Step[v.max_token_len - top + 1]);  // before each byte
+    path[0] = start;
     int32_t visited = 0;
     for (int32_t node = first; node < last; ++visited) {
       const TrieNode& at = v.nodes[node];
-      const int32_t next = path[at.depth - top]->after(at.byte);
+      const Step step = path[at.depth - top];
+      if (step.is_pure && !loop->exits.meets(v.characters[node])) {
+        node = at.skip;
+        continue;
+      }
+      const int32_t next = step.state->after(at.byte);
       if (next == kDead) {
         node = at.skip;
         continue;
@@ -134,23 +164,29 @@ class MaskParts {
         node = at.skip;
         continue;
       }
-      const LexemeState* reached = automaton_.at(next);
-      const bool all_loop = reached->usual_next == next && at.skip - node > kBulkNodes &&
-                            v.below[node].disjoint(reached->outside);
-      const int32_t end = all_loop ? at.skip : node + 1;
-      if (all_loop)
+      if (!step.is_pure && at.skip - node > kBulkNodes && loops_through(*step.state, node)) {
         v.allow_tokens_from(node, row);
-      else
-        v.allow_tokens_at(node, row);
-      if (!reached->labels.empty()) (*crossings)[next].push_back({node, end});
-      path[at.depth - top + 1] = reached;
-      node = reached->only_byte == kNoByte ? at.skip : end;
+        node = at.skip;
+        continue;
+      }
+      v.allow_tokens_at(node, row);
+      const LexemeState* reached = automaton_.at(next);
+      if (want_crossings_ && !reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
+      path[at.depth - top + 1] = {reached, step.is_pure && (is_continuation(at.byte) || loop->alphabet.has(at.byte))};
+      node = reached->only_byte == kNoByte ? at.skip : node + 1;
     }
     return visited;
   }
 
+  // Whether all ways down through a node are texts of a state's loop.
+  bool loops_through(const LexemeState& state, int32_t node) const {
+    const Loop* loop = usable_loop(state);
+    return loop && loop->alphabet.contains(vocabulary_.characters[node]) &&
+           vocabulary_.num_characters[node] <= state.limit;
+  }
+
   // Turns the part of state `base` into that of `state`, by walking only where they differ.
-  int32_t walk_difference(int32_t state, int32_t base, MaskPart* part) {
+  int32_t walk_difference(int32_t state, int32_t base, int32_t* row, Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
     struct Open {
       int32_t end, agreed;  // the two states agree on texts of up to so many bytes
@@ -176,39 +212,40 @@ class MaskParts {
         continue;
       }
       if (next == kDead) {
-        v.forbid_tokens_from(node, part->row.data());
+        v.forbid_tokens_from(node, row);
         changed.push_back({node, v.skip(node)});
         node = v.skip(node);
         continue;
       }
       if (!automaton_.may_visit(next) || !automaton_.may_visit(base_next)) {
-        v.forbid_tokens_from(node, part->row.data());
-        v.allow_tokens_at(node, part->row.data());
+        v.forbid_tokens_from(node, row);
+        v.allow_tokens_at(node, row);
         changed.push_back({node, v.skip(node)});
         node = v.skip(node);
         continue;
       }
-      v.allow_tokens_at(node, part->row.data());
+      v.allow_tokens_at(node, row);
       changed.push_back({node, node + 1});
       const LexemeState* reached = automaton_.at(next);
-      if (!reached->labels.empty() && v.has_children(node))
+      if (want_crossings_ && !reached->labels.empty() && v.has_children(node))
         added[next].push_back({node, node + 1});
       if (base_next == kDead) {
-        visited += walk(next, node + 1, v.skip(node), part->row.data(), &added);
+        visited += walk({automaton_.at(next), false}, nullptr, node + 1, v.skip(node),
+                        row, &added);
         node = v.skip(node);
         continue;
       }
       open.push_back({v.skip(node), agreed, reached, automaton_.at(base_next)});
       ++node;
     }
-    replace_crossings(changed, added, part);
+    replace_crossings(changed, added, crossings);
     return visited;
   }
 
   // Drops the crossings in the changed ranges and adds others.
   static void replace_crossings(const std::vector<Nodes>& changed, const Crossings& added,
-                                MaskPart* part) {
-    for (auto& [lexeme, ranges] : part->crossings) {
+                                Crossings* crossings) {
+    for (auto& [lexeme, ranges] : *crossings) {
       std::vector<Nodes> kept;
       size_t at = 0;
       for (auto [first, last] : ranges) {
@@ -222,18 +259,19 @@ class MaskParts {
       ranges = std::move(kept);
     }
     for (const auto& [lexeme, ranges] : added) {
-      std::vector<Nodes>& all = part->crossings[lexeme];
+      std::vector<Nodes>& all = (*crossings)[lexeme];
       all.insert(all.end(), ranges.begin(), ranges.end());
       std::sort(all.begin(), all.end());
     }
   }
 
   const MaskPart* keep(LexemeState* lexeme, MaskPart part) {
-    int64_t size = static_cast<int64_t>(part.row.size()) * 4;
+    int64_t size = static_cast<int64_t>(part.row->size()) * 4;
     for (const auto& [state, ranges] : part.crossings)
       size += 64 + static_cast<int64_t>(ranges.size() * sizeof(Nodes));
     if (vocabulary_.part_bytes + size > vocabulary_.max_part_bytes) {
       ++vocabulary_.epoch;  // start afresh; parts in use are rebuilt
+      vocabulary_.rows.forget_all();  // for they hold parts
       vocabulary_.part_bytes = 0;
     }
     vocabulary_.part_bytes += size;
@@ -244,6 +282,7 @@ class MaskParts {
 
   Vocabulary& vocabulary_;
   Automaton& automaton_;
+  bool want_crossings_ = true;
 };
 
 }  // namespace grammar
