@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <tuple>
 #include <unordered_map>
@@ -44,7 +45,8 @@ struct LexemeState {
   int32_t only_byte = kNoByte;   // the one byte that may come, kNoByte or kManyBytes
   int32_t usual_next = kDead;    // the state that most bytes lead to
   const Loop* loop = nullptr;
-  int32_t limit = 0;             // how many characters of its loop may come
+  int32_t limit = 0;             // how many characters of its loop may come, at least
+  bool region_sought = false;    // whether it has been tried to find a loop over several states
   std::unique_ptr<MaskPart> part;
 
   int32_t after(uint8_t byte) const { return next[class_of[byte]]; }
@@ -71,6 +73,7 @@ class Automaton {
   virtual bool may_visit(int32_t) const { return true; }
   // A state that agrees with this one on texts shorter than the counts in it; else the same.
   virtual int32_t far(int32_t state, int) { return state; }
+  const Loop* keep(const Loop& loop) { return &loops_kept_.emplace_back(loop); }
   // How long the texts are that two states surely agree on; -1 where not even on the empty one.
   virtual int32_t agreed(int32_t first, int32_t second) { return first == second ? kNoCounts : -1; }
 
@@ -78,6 +81,7 @@ class Automaton {
   virtual void make(int32_t) {}  // puts a state that was not asked for before into `states_`
 
   std::vector<std::unique_ptr<LexemeState>> states_;
+  std::deque<Loop> loops_kept_;
 };
 
 // The derivatives of languages as states; any number of languages can start in it.

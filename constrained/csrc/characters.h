@@ -42,6 +42,8 @@ struct Characters {
   void remove(const Characters& other) {
     for (int i = 0; i < 3; ++i) words[i] &= ~other.words[i];
   }
+  void add_strays() { words[2] |= 1ull << kStrayBit; }
+  void remove_strays() { words[2] &= ~(1ull << kStrayBit); }
   bool has(uint8_t byte) const {
     Characters one;
     one.add(byte);

@@ -17,12 +17,13 @@ namespace grammar {
 
 constexpr int32_t kNoLimit = INT32_MAX;
 
-// Texts over the alphabet, no longer than a limit, lead from a state to others with this loop and
-// smaller limits; beyond the limit nothing of the alphabet may come.
+// From a state with a loop and a limit, any text over the alphabet may come that is no longer.
 struct Loop {
   Characters alphabet;
-  Characters exits;  // what else may come from one of these states
-  bool may_end;      // whether a text may end in one of them
+  Characters exits;     // what else may come after such a text, or instead
+  bool may_end;         // whether such a text may be all
+  bool is_cut = false;  // characters that are repeated, but may come next as well, are among the exits
+  bool is_region = false;  // found by trying: beyond the limit more of the alphabet may come
 };
 
 // The loops of languages that begin with a repeated set of characters.
@@ -60,7 +61,8 @@ class Loops {
   Loop between(Node part, Node rest) {
     const Beginnings& repeated = beginnings(part);
     const Beginnings& next = beginnings(rest);
-    Loop loop{repeated.whole, repeated.all, languages_.nullable(rest)};
+    Loop loop{repeated.whole, repeated.all, languages_.nullable(rest),
+              repeated.whole.meets(next.all)};
     loop.alphabet.remove(next.all);
     loop.exits.add(next.all);
     loop.exits.remove(loop.alphabet);

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "automaton.h"
+#include "regions.h"
 #include "vocabulary.h"
 
 namespace grammar {
 
 constexpr int32_t kKeepPartNodes = 512;  // walks shorter than this are not worth remembering
+constexpr int32_t kImpure = -1;
 constexpr int32_t kBulkNodes = 4;        // subtrees smaller than this are walked, not looked through
 
 // Finds the parts of one automaton's states. Where a walk would make too many states it leaves out
@@ -75,15 +77,21 @@ class MaskParts {
     if (is_kept(*lexeme)) return lexeme->part.get();
     Row row;
     int32_t visited;
-    if (const Loop* loop = usable_loop(*lexeme)) {
-      row = vocabulary_.spelled(loop->alphabet, lexeme->limit);
-      visited = walk_all(state, loop, row.data(), &scratch->crossings);
-    } else if (const int32_t base = base_of(state); base != kDead) {
+    const Loop* loop = usable_loop(*lexeme);
+    const int32_t base = loop && !loop->is_cut ? kDead : base_of(state);
+    if (base == kDead && (!loop || loop->is_cut) && lexeme->usual_next != kDead) {
+      if (!lexeme->region_sought) RegionSearch(&automaton_, state, !want_crossings_).run();
+      loop = usable_loop(*lexeme);
+    }
+    if (base != kDead) {
       MaskPart unused;
       const MaskPart* near = of(base, &unused);
       row = *near->row;
       scratch->crossings = near->crossings;
       visited = walk_difference(state, base, row.data(), &scratch->crossings);
+    } else if (loop) {
+      row = vocabulary_.spelled(loop->alphabet, lexeme->limit);
+      visited = walk_all(state, loop, row.data(), &scratch->crossings);
     } else {
       row.assign(vocabulary_.row_words, 0);
       visited = walk_all(state, nullptr, row.data(), &scratch->crossings);
@@ -109,38 +117,51 @@ class MaskParts {
   // A state on the way through the trie.
   struct Step {
     const LexemeState* state;
-    bool is_pure;  // all that came before it is of the loop's alphabet
+    int32_t taken;  // characters of the loop's alphabet that came before it, or kImpure
   };
+
+  // Takes a byte more, to a state with many ways on.
+  static Step after(const Step& step, const TrieNode& at, const LexemeState* reached, const Loop* loop) {
+    if (step.taken == kImpure || is_continuation(at.byte)) return {reached, step.taken};
+    return {reached, loop->alphabet.has(at.byte) ? step.taken + 1 : kImpure};
+  }
+
+  // Whether the tokens below a node are in the row already, as far as they are allowed.
+  bool is_known(const Step& step, const Loop* loop, int32_t limit, int32_t node) const {
+    if (step.taken == kImpure || loop->exits.meets(vocabulary_.characters[node])) return false;
+    return !loop->is_region || step.taken + vocabulary_.num_characters[node] <= limit;
+  }
 
   // Walks the whole trie. Only the ways that live are looked at, for most states have few; of
   // tokens over the alphabet of `loop`, which are in the row already, only what else they begin.
   int32_t walk_all(int32_t state, const Loop* loop, int32_t* row, Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
-    const LexemeState* lexeme = automaton_.at(state);
+    const Step start{automaton_.at(state), loop ? 0 : kImpure};
+    const int32_t limit = start.state->limit;
     int32_t visited = 0;
     for (int32_t byte = 0; byte < 256; ++byte) {
-      const int32_t next = lexeme->after(static_cast<uint8_t>(byte));
+      const int32_t next = start.state->after(static_cast<uint8_t>(byte));
       const int32_t node = v.by_first[byte];
       if (next == kDead || node == kNone) continue;
       ++visited;
-      const bool is_pure = loop && loop->alphabet.has(static_cast<uint8_t>(byte));
-      if (is_pure && !loop->exits.meets(v.characters[node])) continue;
+      if (is_known(start, loop, limit, node)) continue;
       v.allow_tokens_at(node, row);
       if (!v.has_children(node) || !automaton_.may_visit(next)) continue;
       const LexemeState* reached = automaton_.at(next);
+      const Step step = after(start, v.nodes[node], reached, loop);
       if (want_crossings_ && !reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
       if (reached->only_byte == kManyBytes)
-        visited += walk({reached, is_pure}, loop, node + 1, v.skip(node), row, crossings);
+        visited += walk(step, loop, limit, node + 1, v.skip(node), row, crossings);
       if (reached->only_byte < 0) continue;
       const int32_t child = v.by_two[byte << 8 | reached->only_byte];
-      if (child != kNone) visited += walk({reached, is_pure}, loop, child, v.skip(child), row, crossings);
+      if (child != kNone) visited += walk(step, loop, limit, child, v.skip(child), row, crossings);
     }
     return visited;
   }
 
   // Walks the nodes [first, last), subtrees of one node; returns how many it visited.
-  int32_t walk(Step start, const Loop* loop, int32_t first, int32_t last, int32_t* row,
-               Crossings* crossings) {
+  int32_t walk(const Step& start, const Loop* loop, int32_t limit, int32_t first, int32_t last,
+               int32_t* row, Crossings* crossings) {
     const Vocabulary& v = vocabulary_;
     if (first == last) return 0;
     const int32_t top = v.nodes[first].depth;
@@ -149,8 +170,8 @@ class MaskParts {
     int32_t visited = 0;
     for (int32_t node = first; node < last; ++visited) {
       const TrieNode& at = v.nodes[node];
-      const Step step = path[at.depth - top];
-      if (step.is_pure && !loop->exits.meets(v.characters[node])) {
+      const Step& step = path[at.depth - top];
+      if (is_known(step, loop, limit, node)) {
         node = at.skip;
         continue;
       }
@@ -164,7 +185,7 @@ class MaskParts {
         node = at.skip;
         continue;
       }
-      if (!step.is_pure && at.skip - node > kBulkNodes && loops_through(*step.state, node)) {
+      if (step.taken == kImpure && at.skip - node > kBulkNodes && loops_through(*step.state, node)) {
         v.allow_tokens_from(node, row);
         node = at.skip;
         continue;
@@ -172,7 +193,7 @@ class MaskParts {
       v.allow_tokens_at(node, row);
       const LexemeState* reached = automaton_.at(next);
       if (want_crossings_ && !reached->labels.empty()) (*crossings)[next].push_back({node, node + 1});
-      path[at.depth - top + 1] = {reached, step.is_pure && (is_continuation(at.byte) || loop->alphabet.has(at.byte))};
+      path[at.depth - top + 1] = after(step, at, reached, loop);
       node = reached->only_byte == kNoByte ? at.skip : node + 1;
     }
     return visited;
@@ -230,7 +251,7 @@ class MaskParts {
       if (want_crossings_ && !reached->labels.empty() && v.has_children(node))
         added[next].push_back({node, node + 1});
       if (base_next == kDead) {
-        visited += walk({automaton_.at(next), false}, nullptr, node + 1, v.skip(node),
+        visited += walk({automaton_.at(next), kImpure}, nullptr, 0, node + 1, v.skip(node),
                         row, &added);
         node = v.skip(node);
         continue;

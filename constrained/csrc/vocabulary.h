@@ -147,7 +147,7 @@ struct Vocabulary {
       height[above] = std::max(height[above], height[node] + 1);
       num_characters[above] = std::max(num_characters[above], num_characters[node]);
       characters[above].add(characters[node]);
-      if (begins && nodes[above].pending > 0) characters[above].words[2] |= 1ull << Characters::kStrayBit;
+      if (begins && nodes[above].pending > 0) characters[above].add_strays();
     }
   }
 
