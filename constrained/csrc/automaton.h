@@ -113,27 +113,36 @@ class LanguageAutomaton : public Automaton {
     if (static_cast<size_t>(node) >= states_.size()) states_.resize(languages.num_nodes());
     auto state = std::make_unique<LexemeState>();
     const ByteClasses& classes = languages.classes(node);
-    std::array<int32_t, 256> sizes{};
-    for (const uint8_t of : classes.of) ++sizes[of];
     state->class_of = classes.of.data();
     state->next.resize(classes.count);
     if (languages.nullable(node)) state->labels.push_back(0);
-    std::unordered_map<Node, int32_t> reached_by;
-    int32_t most = kUsualBytes, live_bytes = 0;
+    int32_t live_bytes = 0;
     for (int32_t i = 0; i < classes.count; ++i) {
       const Node next = languages.derivative(node, classes.first[i]);
       // What is too hard to tell counts as dead: some other way out is known to be alive.
       if (languages.emptiness(next) != Emptiness::kInhabited) continue;
       state->next[i] = next;
-      live_bytes += sizes[i];
+      live_bytes += classes.size[i];
       state->only_byte = live_bytes == 1 ? classes.first[i] : kManyBytes;
-      if ((reached_by[next] += sizes[i]) > most) {
-        most = reached_by[next];
-        state->usual_next = next;
-      }
     }
+    if (live_bytes > kUsualBytes) state->usual_next = usual_next(*state, classes);
     std::tie(state->loop, state->limit) = loops_.of(node);
     states_[node] = std::move(state);
+  }
+
+  // The state that most bytes lead to, if they are many; kDead otherwise.
+  static int32_t usual_next(const LexemeState& state, const ByteClasses& classes) {
+    int32_t most = kUsualBytes, usual = kDead;
+    for (int32_t i = 0; i < classes.count; ++i) {
+      if (state.next[i] == kDead || state.next[i] == usual) continue;
+      int32_t bytes = 0;
+      for (int32_t j = i; j < classes.count; ++j)
+        if (state.next[j] == state.next[i]) bytes += classes.size[j];
+      if (bytes <= most) continue;
+      most = bytes;
+      usual = state.next[i];
+    }
+    return usual;
   }
 
   Loops loops_{&languages};

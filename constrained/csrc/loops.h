@@ -33,6 +33,11 @@ class Loops {
 
   // The loop of a language and the most characters it may still take; null where it has none.
   std::pair<const Loop*, int32_t> of(Node node) {
+    const Node endless = languages_.without_exceptions(node);
+    if (endless != node) {  // some texts are out, but each can go on to others that are not
+      const auto [loop, limit] = of(endless);
+      return {limit == INT32_MAX ? loop : nullptr, limit};
+    }
     const Languages::Repeated repeated = languages_.repeated_first(node);
     if (repeated.part == kNothing) return {nullptr, 0};
     const auto key = static_cast<uint64_t>(repeated.part) << 32 | static_cast<uint32_t>(repeated.rest);

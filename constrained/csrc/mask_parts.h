@@ -71,6 +71,11 @@ class MaskParts {
     return lexeme.loop && !(lexeme.loop->may_end && want_crossings_) ? lexeme.loop : nullptr;
   }
 
+  // Whether all texts over the alphabet of a loop may come after a state of it.
+  bool is_in_loop(const LexemeState* state, const Loop* loop) const {
+    return state->loop == loop && state->limit == INT32_MAX;
+  }
+
   // The part of a representative state, kept with it or put in `scratch`.
   const MaskPart* of(int32_t state, MaskPart* scratch) {
     LexemeState* lexeme = automaton_.at(state);
@@ -78,7 +83,9 @@ class MaskParts {
     Row row;
     int32_t visited;
     const Loop* loop = usable_loop(*lexeme);
-    const int32_t base = loop && !loop->is_cut ? kDead : base_of(state);
+    int32_t base = base_of(state);
+    const bool differs_little = loop && is_in_loop(lexeme, loop) && is_in_loop(automaton_.at(base), loop);
+    if (loop && !loop->is_cut && !differs_little) base = kDead;
     if (base == kDead && (!loop || loop->is_cut) && lexeme->usual_next != kDead) {
       if (!lexeme->region_sought) RegionSearch(&automaton_, state, !want_crossings_).run();
       loop = usable_loop(*lexeme);
@@ -221,6 +228,12 @@ class MaskParts {
     for (int32_t node = 0; node < v.num_nodes();) {
       while (node >= open.back().end) open.pop_back();
       if (v.height[node] < open.back().agreed) {
+        node = v.skip(node);
+        continue;
+      }
+      const Loop* loop = usable_loop(*open.back().mine);
+      if (loop && is_in_loop(open.back().mine, loop) && is_in_loop(open.back().base, loop) &&
+          !loop->exits.meets(v.characters[node])) {
         node = v.skip(node);
         continue;
       }
