@@ -29,7 +29,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with running_server("--log-requests", "--log-format", "json") as started:
+    # A KV pool that is soon full: its memory is taken as tokens come.
+    flags = ("--log-requests", "--log-format", "json", "--max-total-tokens", "4096")
+    with running_server(*flags) as started:
         yield started
 
 
