@@ -28,6 +28,11 @@ class NetworkGrammar:
         )
         self._vocabulary = vocabulary
 
+    def prepare(self) -> None:
+        """Finds the first mask, which every request asks for; not in Python, which is slow."""
+        if isinstance(self._machine, NativeMachine):
+            self._machine.prepare()
+
     @property
     def memory_bytes(self) -> int:
         """Bytes it holds now; it grows with use."""

@@ -27,6 +27,7 @@ from .vocabulary import Vocabulary
 
 FAR = 1_000  # more characters than a token has
 USUAL_PATTERNS = (".*", r"(.|\n)*", rf".{{{FAR},}}")
+USUAL_CHARACTERS = r"\b\w\W\d\s\p{L}\p{Lu}(?i:a)"  # sets that take long to make
 STYLES: tuple[JsonWhitespace, ...] = ("spaced", "compact")
 
 
@@ -46,6 +47,7 @@ class NativeBackend(GrammarBackend):
         self._lock = threading.Lock()
 
     def warm_up(self) -> None:
+        regex_language(USUAL_CHARACTERS, "python")
         native = self._native()
         if native is not None:
             for language, beginning in _usual_languages():
@@ -59,11 +61,17 @@ class NativeBackend(GrammarBackend):
 
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> NetworkGrammar:
         with _deep("json_schema"):
-            return self._grammar(JsonNetwork(schema.value, options))
+            return self._prepared(JsonNetwork(schema.value, options))
 
     def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> NetworkGrammar:
         with _deep("tool_calls"):
-            return self._grammar(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
+            return self._prepared(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
+
+    def _prepared(self, network: Network) -> NetworkGrammar:
+        """With the first mask, which is quick to find where a bracket or a frame comes first."""
+        grammar = self._grammar(network)
+        grammar.prepare()
+        return grammar
 
     def _grammar(self, network: Network) -> NetworkGrammar:
         return NetworkGrammar(network, self._vocabulary, self._native())

@@ -136,6 +136,10 @@ class NativeMachine:
         if self._fill(self.handle, state, address) == NEEDS:
             self._answer("machine_fill", state, address)
 
+    def prepare(self) -> None:
+        """Finds the first mask, which every request asks for."""
+        self.fill(self.start, np.empty(self.vocabulary.vocabulary.row_len, np.int32))
+
     @property
     def memory_bytes(self) -> int:
         return int(self.library.machine_memory_bytes(self.handle))

@@ -182,9 +182,20 @@ def literal(text: str | bytes) -> Node:
 
 def concat(*nodes: Node) -> Node:
     result = EPSILON
+    texts: list[bytes] = []  # of the literals before `result`, the last one first
     for node in reversed(nodes):
+        if isinstance(node, Literal):
+            texts.append(node.text)
+            continue
+        if texts:
+            result = _concat(_joined(texts), result)
+            texts = []
         result = _concat(node, result)
-    return result
+    return _concat(_joined(texts), result) if texts else result
+
+
+def _joined(texts: list[bytes]) -> Node:
+    return literal(b"".join(reversed(texts)))
 
 
 def _concat(first: Node, rest: Node) -> Node:

@@ -12,9 +12,9 @@ from typing import Any
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..regex_tree import Node, alternate, intersect
-from .document import Document, Subschema
+from .document import Document
 from .formats import format_pattern
-from .formula import FALSE, TRUE, at
+from .formula import FALSE, TRUE
 from .keyword_sets import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
@@ -35,7 +35,6 @@ from .shapes import (
     ANY,
     BOOLEAN,
     FALSE_TEXT,
-    NONE,
     NULL,
     SCALAR,
     TRUE_TEXT,
@@ -45,13 +44,10 @@ from .shapes import (
     PropertyGroup,
     SomeItems,
     Values,
+    bounded,
 )
-from .string_language import (
-    STRING,
-    exactly,
-    matching,
-    of_length,
-)
+from .string_language import STRING, exactly, matching, of_length
+from .subschema import Subschema
 
 MAX_LENGTH = 1_000_000
 ONE_TYPE = {name: frozenset((name,)) for name in TYPES}
@@ -133,13 +129,7 @@ class KeywordReader:
         if "enum" in value:
             if not isinstance(value["enum"], list):
                 raise _wrong(schema, "enum", "must be a list")
-            options = NONE
-            scalars = []
-            for constant in value["enum"]:
-                found = _constant(constant, schema)
-                scalars.append(found.scalars)
-                options = options | Values(arrays=found.arrays, objects=found.objects)
-            result = result & (options | Values(alternate(*scalars)))
+            result = result & _union([_constant(constant, schema) for constant in value["enum"]])
         return result
 
     def _numbers(self, schema: Subschema) -> list[Node]:
@@ -185,12 +175,14 @@ class KeywordReader:
         return parts
 
     def _array(self, schema: Subschema) -> ArrayShape:
+        assert isinstance(schema.value, dict)
+        present = schema.value.keys()
         some: tuple[SomeItems, ...] = ()
-        if schema.keyword("contains") is not None:
+        if "contains" in present:
             minimum = _count(schema, "minContains")
             some = (
                 SomeItems(
-                    at(self._document.child(schema, "contains")),
+                    self._document.formula(schema, "contains"),
                     minimum=1 if minimum is None else minimum,
                     maximum=_count(schema, "maxContains"),
                 ),
@@ -205,19 +197,16 @@ class KeywordReader:
 
     def _item_groups(self, schema: Subschema) -> tuple[ItemGroup, ...]:
         """``prefixItems`` and ``items``; in older drafts ``items`` and ``additionalItems``."""
-        items = schema.keyword("items")
+        assert isinstance(schema.value, dict)
         prefix_keyword, rest_keyword = ("prefixItems", "items")
-        if isinstance(items, list):
+        if isinstance(schema.value.get("items"), list):
             prefix_keyword, rest_keyword = ("items", "additionalItems")
-        prefix = schema.keyword(prefix_keyword) or []
-        rest = schema.keyword(rest_keyword)
-        if not prefix and rest is None:
+        has_rest = rest_keyword in schema.value
+        prefix = tuple(self._document.branches(schema, prefix_keyword))
+        if not prefix and not has_rest:
             return ()
-        formulas = (
-            at(self._document.child(schema, prefix_keyword, index)) for index in range(len(prefix))
-        )
-        rest_formula = TRUE if rest is None else at(self._document.child(schema, rest_keyword))
-        return (ItemGroup(tuple(formulas), rest_formula, covers_rest=rest is not None),)
+        rest = self._document.formula(schema, rest_keyword) if has_rest else TRUE
+        return (ItemGroup(prefix, rest, covers_rest=has_rest),)
 
     def _object(self, schema: Subschema) -> ObjectShape:
         required = schema.keyword("required")
@@ -231,26 +220,17 @@ class KeywordReader:
         )
 
     def _property_groups(self, schema: Subschema) -> tuple[PropertyGroup, ...]:
-        named = schema.keyword("properties") or {}
-        patterns = schema.keyword("patternProperties") or {}
-        additional = schema.keyword("additionalProperties")
-        if not named and not patterns and additional is None:
-            return ()
-        child = self._document.child
-        return (
-            PropertyGroup(
-                tuple((name, at(child(schema, "properties", name))) for name in named),
-                tuple(
-                    (
-                        matching(pattern, f"{schema.pointer}/patternProperties"),
-                        at(child(schema, "patternProperties", pattern)),
-                    )
-                    for pattern in patterns
-                ),
-                TRUE if additional is None else at(child(schema, "additionalProperties")),
-                covers_rest=additional is not None,
-            ),
+        assert isinstance(schema.value, dict)
+        named = tuple(self._document.formulas(schema, "properties"))
+        patterns = tuple(
+            (matching(pattern, f"{schema.pointer}/patternProperties"), formula)
+            for pattern, formula in self._document.formulas(schema, "patternProperties")
         )
+        has_rest = "additionalProperties" in schema.value
+        if not named and not patterns and not has_rest:
+            return ()
+        rest = self._document.formula(schema, "additionalProperties") if has_rest else TRUE
+        return (PropertyGroup(named, patterns, rest, covers_rest=has_rest),)
 
 
 def _constant(value: Any, schema: Subschema) -> Values:
@@ -270,6 +250,14 @@ def _constant(value: Any, schema: Subschema) -> Values:
     named = tuple((name, _equals(item, schema)) for name, item in value.items())
     rules = PropertyGroup(named, additional=FALSE, covers_rest=True, evaluates=False)
     return Values(objects=(ObjectShape((rules,), tuple(value)),))
+
+
+def _union(options: list[Values]) -> Values:
+    return Values(
+        alternate(*(option.scalars for option in options)),
+        bounded(array for option in options for array in option.arrays),
+        bounded(shape for option in options for shape in option.objects),
+    )
 
 
 def _equals(value: Any, schema: Subschema) -> Subschema:

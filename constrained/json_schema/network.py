@@ -17,11 +17,11 @@ from ..network import END, Edge, State, Target
 from ..regex_tree import EPSILON, Node, alternate, complement, concat, intersect, literal
 from .array_states import item_formulas, may_close, next_items, opening_state
 from .document import Document
-from .formula import Formula, all_of, at, negation
+from .formula import Formula, all_of, negation
 from .liveness import Liveness
 from .normaliser import Normaliser
 from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
-from .object_states import ObjectPlan
+from .object_states import ObjectPlan, formulas_without_patterns
 from .property_sequence import PropertySequence
 from .punctuation import Punctuation
 from .shapes import BOOLEAN, NULL, ArrayShape, ObjectShape
@@ -53,7 +53,7 @@ class JsonNetwork:
         self._normaliser = Normaliser(document, options)
         self._liveness = Liveness(self._normaliser, options.any_order)
         self._sequences: dict[ObjectPlan, PropertySequence] = {}
-        root = at(document.root)
+        root = document.root
         self.start = ValueState(root)
         self._check(root)
         if not self._liveness.satisfiable(root):
@@ -166,7 +166,8 @@ class JsonNetwork:
         pending = [root]
         while pending:
             values = self._normaliser.values(pending.pop())
-            is_empty(values.scalars)  # may be too hard to tell, and then not in mid-text
+            if values.scalars.empty is None:
+                is_empty(values.scalars)  # may be too hard to tell, and then not in mid-text
             found: list[Formula] = []
             for array in values.arrays:
                 if array not in seen:
@@ -186,6 +187,9 @@ class JsonNetwork:
                 )
 
     def _check_keys(self, shape: ObjectShape) -> list[Formula]:
+        formulas = formulas_without_patterns(shape)
+        if formulas is not None:  # the usual case, without a plan
+            return formulas
         plan = self._liveness.plan(shape)
         choices = (*plan.declared, *plan.others)
         return [choice.formula for choice in choices] + [

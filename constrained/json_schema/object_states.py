@@ -193,6 +193,17 @@ class ObjectPlan:
         )
 
 
+def formulas_without_patterns(shape: ObjectShape) -> list[Formula] | None:
+    """The formulas of the values of all keys; None where patterns tell keys apart."""
+    groups = shape.groups
+    if shape.some or shape.keys is not STRING or any(group.patterns for group in groups):
+        return None
+    if len(groups) == 1:
+        return [*(formula for _, formula in groups[0].named), groups[0].additional]
+    rules = PropertyRules(groups)
+    return [rules.formula(name, NO_PATTERNS) for name in (*_declared_names(shape), None)]
+
+
 def _declared_names(shape: ObjectShape) -> list[str]:
     named = (name for group in shape.groups for name, _ in group.named)
     dependent = (name for trigger, needed in shape.dependent for name in (trigger, *needed))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..network import END, Edge, Target
-from ..regex_tree import EPSILON, Literal, concat, literal
+from ..regex_tree import EPSILON, concat
 from .liveness import Liveness
 from .object_states import KeyChoice, ObjectPlan
 from .punctuation import Punctuation
@@ -65,11 +65,6 @@ class PropertySequence:
         cursor = min(index + 1, num_declared)
         needed = plan.needed_from(cursor)
         after = ObjectState(plan, cursor, frozenset(), needed, 1, frozenset())
-        parts = (
-            EPSILON if is_first else self._punctuation.comma,
-            choice.keys,
-            self._punctuation.colon,
-        )
-        texts = [part.text for part in parts if isinstance(part, Literal)]
-        lexeme = literal(b"".join(texts)) if len(texts) == len(parts) else concat(*parts)
+        before = EPSILON if is_first else self._punctuation.comma
+        lexeme = concat(before, choice.keys, self._punctuation.colon)
         return Edge(lexeme, (Target(after, ValueState(choice.formula)),))
