@@ -89,8 +89,6 @@ def make_scheduler(
     """
     times = times or LoadTimes()
     _take_place(args)
-    if args.cpu_threads is not None:
-        torch.set_num_threads(args.cpu_threads)
     device = torch.device(args.device)
     ops = load_ops(device, args.kernel_backend)
     times.mark("kernels")
@@ -102,14 +100,11 @@ def make_scheduler(
     model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
-    eos_token_ids = frozenset(tokenizer.eos_token_ids)
     times.mark("tokenizer")
-
-    kv_pool, num_slots = _kv_pool(args, config, context_len, device)
+    kv_pool, allocator = _kv_pool(args, config, context_len, device)
     assert args.max_running_requests is not None
     # An ended request keeps its row until no step in flight reads it: see KVCache.reclaim_rows.
     req_pool = ReqToTokenPool(2 * args.max_running_requests, context_len, device)
-    allocator = TokenAllocator(num_slots, args.page_size)
     runner = ModelRunner(model, ops, kv_pool, req_pool, device)
     tier = make_tier(args, checkpoint, context_len, kv_pool, runner.run_in_order)
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
@@ -121,7 +116,7 @@ def make_scheduler(
         runner=runner,
         kv=kv,
         planner=_planner(args, kv, context_len, speculation),
-        builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
+        builder=StepBuilder(req_pool, config.vocab_size, frozenset(tokenizer.eos_token_ids)),
         results=_results(args, tokenizer, config.vocab_size, speculation),
         grammars=_grammars(args, tokenizer, spelled),
         token_bytes=spelled.__getitem__,
@@ -139,6 +134,8 @@ def _take_place(args: ServerArgs) -> None:
     """Bind this thread, from which those of the model descend, to the machine's nodes."""
     if args.device != "cpu":
         return
+    if args.cpu_threads is not None:
+        torch.set_num_threads(args.cpu_threads)
     placement = numa.place(numa.read_cores(), os.sched_getaffinity(0), args.numa_node)
     try:
         numa.apply(placement)
@@ -225,7 +222,7 @@ def _planner(
 
 def _kv_pool(
     args: ServerArgs, config: ModelConfig, context_len: int, device: torch.device
-) -> tuple[TokenToKVPool, int]:
+) -> tuple[TokenToKVPool, TokenAllocator]:
     name = args.dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
     dtype = KV_DTYPES[name]
     width = row_width(config.head_dim, dtype)
@@ -241,7 +238,8 @@ def _kv_pool(
             args.page_size,
         )
     num_slots += args.page_size  # the first page is never handed out
-    return TokenToKVPool(num_slots, *shape, dtype, device), num_slots
+    pool = TokenToKVPool(num_slots, *shape, dtype, device)
+    return pool, TokenAllocator(num_slots, args.page_size)
 
 
 def _prefix_cache(
