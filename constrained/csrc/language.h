@@ -83,6 +83,18 @@ struct Table {
     }
   }
 
+  bool same(const Table& o) const {
+    return begin == o.begin && bytes == o.bytes && targets == o.targets && accepting == o.accepting;
+  }
+
+  size_t hash() const {
+    Key key(targets);
+    key.insert(key.end(), begin.begin(), begin.end());
+    key.insert(key.end(), bytes.begin(), bytes.end());
+    key.insert(key.end(), accepting.begin(), accepting.end());
+    return KeyHash()(key);
+  }
+
   int32_t next(int32_t state, uint8_t byte) const {
     for (int32_t i = begin[state]; i < begin[state + 1]; ++i)
       if (bytes[i] == byte) return targets[i];
@@ -104,10 +116,17 @@ class Languages {
   int32_t depth(Node node) const { return nodes_[node].depth; }
   bool nullable(Node node) const { return nodes_[node].nullable; }
 
+  // The number of a table. Equal ones are one, so that languages read from disk are those in use.
   int32_t add_table(Table table) {
+    const size_t hash = table.hash();
+    const auto [first, last] = table_numbers_.equal_range(hash);
+    for (auto found = first; found != last; ++found)
+      if (tables_[found->second].same(table)) return found->second;
     table.note_alive();
     tables_.push_back(std::move(table));
-    return static_cast<int32_t>(tables_.size()) - 1;
+    const int32_t number = static_cast<int32_t>(tables_.size()) - 1;
+    table_numbers_.emplace(hash, number);
+    return number;
   }
 
   Node table_state(int32_t table, int32_t state) {
@@ -626,6 +645,7 @@ class Languages {
   std::deque<Entry> nodes_;  // grows without moving what is in it, and without a pause
   std::unordered_map<Key, Node, KeyHash> numbers_;
   std::vector<Table> tables_;
+  std::unordered_multimap<size_t, int32_t> table_numbers_;  // by hash
   std::unordered_map<Key, std::unique_ptr<ByteClasses>, KeyHash> partitions_;
   std::unordered_map<Key, const ByteClasses*, KeyHash> joint_;  // by the numbers of partitions
 };

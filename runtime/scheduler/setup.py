@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.kept_grammars import grammar_folder
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.cache_format import FLOAT8, row_width
 from sglang_lang.kernels.cpu import numa
@@ -255,4 +256,6 @@ def _grammar_compiler(
     args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> GrammarCompiler:
     vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)
+    return GrammarCompiler(
+        vocabulary, backend=args.grammar_backend, spelled=spelled, store=grammar_folder()
+    )
