@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,6 +17,7 @@ from .json_options import JsonOptions, JsonWhitespace
 from .json_schema.formats import USUAL_FORMATS, format_pattern
 from .json_schema.network import JsonNetwork
 from .json_schema.string_language import STRING, matching, of_length
+from .machine_tables import MachineTables
 from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
@@ -67,6 +68,16 @@ class NativeBackend(GrammarBackend):
         with _deep("tool_calls"):
             return self._prepared(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
 
+    def recalled(
+        self, tables: MachineTables, network: Callable[[], Network]
+    ) -> NetworkGrammar | None:
+        native = self._native()
+        if native is None:
+            return None
+        grammar = NetworkGrammar(network, self._vocabulary, native, tables)
+        grammar.prepare()
+        return grammar
+
     def _prepared(self, network: Network) -> NetworkGrammar:
         """With the first mask, which is quick to find where a bracket or a frame comes first."""
         grammar = self._grammar(network)
@@ -74,7 +85,7 @@ class NativeBackend(GrammarBackend):
         return grammar
 
     def _grammar(self, network: Network) -> NetworkGrammar:
-        return NetworkGrammar(network, self._vocabulary, self._native())
+        return NetworkGrammar(lambda: network, self._vocabulary, self._native())
 
     def _native(self) -> NativeVocabulary | None:
         with self._lock:

@@ -19,14 +19,8 @@ COMBINING_KEYWORDS = frozenset(
     "$ref $dynamicRef allOf anyOf oneOf not if propertyNames dependentSchemas dependencies "
     "unevaluatedItems unevaluatedProperties".split()
 )
-BEYOND_TYPE = (
-    NUMBER_KEYWORDS
-    | STRING_KEYWORDS
-    | ARRAY_KEYWORDS
-    | OBJECT_KEYWORDS
-    | COMBINING_KEYWORDS
-    | {"const", "enum", "$recursiveRef"}
-)
+VALUE_KEYWORDS = NUMBER_KEYWORDS | STRING_KEYWORDS | ARRAY_KEYWORDS | OBJECT_KEYWORDS
+BEYOND_TYPE = VALUE_KEYWORDS | COMBINING_KEYWORDS | {"const", "enum", "$recursiveRef"}
 SCHEMA_KEYWORDS = frozenset(
     "additionalProperties additionalItems contains contentSchema else if items not propertyNames "
     "then unevaluatedItems unevaluatedProperties".split()

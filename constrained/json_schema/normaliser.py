@@ -211,6 +211,8 @@ class Normaliser:
         return ANY._replace(objects=(absent,)) | self._both(present, values)
 
     def _both(self, first: Values, second: Values) -> Values:
+        if first is ANY or second is ANY:
+            return second if first is ANY else first
         return self._pruned(first & second)
 
     def _without(self, values: Values, other: Values) -> Values:

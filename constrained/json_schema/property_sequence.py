@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ..network import END, Edge, Target
 from ..regex_tree import EPSILON, concat
 from .liveness import Liveness
-from .object_states import KeyChoice, ObjectPlan
+from .object_states import ObjectPlan
 from .punctuation import Punctuation
 from .states import ObjectState, ValueState
 
@@ -59,7 +59,8 @@ class PropertySequence:
     def _made(self, index: int, is_first: bool) -> Edge | None:
         plan = self._plan
         num_declared = len(plan.declared)
-        choice: KeyChoice = (*plan.declared, *plan.others)[index]
+        is_declared = index < num_declared
+        choice = plan.declared[index] if is_declared else plan.others[index - num_declared]
         if not self._liveness.satisfiable(choice.formula):
             return None
         cursor = min(index + 1, num_declared)

@@ -41,7 +41,7 @@ def json_line(data: dict[str, Any]) -> bytes:
 
 
 router = Routes(ollama_envelope)
-STREAM = StreamForm(ollama_envelope, json_line, media_type="application/x-ndjson")
+STREAM = StreamForm(ollama_envelope, json_line, content_type=b"application/x-ndjson")
 
 
 def served_model(context: ServerContext, name: str) -> str:

@@ -144,7 +144,7 @@ class StreamForm:
     envelope: Envelope
     failure: Callable[[dict[str, Any]], bytes]
     ending: bytes = b""
-    media_type: str = "text/event-stream"
+    content_type: bytes = b"text/event-stream; charset=utf-8"
 
 
 OPENAI_STREAM = StreamForm(openai_envelope, event, DONE)
@@ -164,8 +164,7 @@ class EventStream(Response):
     def __init__(
         self, events: AsyncGenerator[bytes, None], form: StreamForm = OPENAI_STREAM
     ) -> None:
-        super().__init__(media_type=form.media_type)
-        del self.headers["content-length"]
+        self.raw_headers = [(b"content-type", form.content_type)]  # all that Response would set
         self._events = events
         self._form = form
 

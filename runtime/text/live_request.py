@@ -55,12 +55,13 @@ class LiveRequest:
             generation.delta += self.detokenizer.add(
                 output.token_ids, output.replaced, output.finish
             )
-            generation.input_logprobs = extend_logprobs(
-                generation.input_logprobs, output.input_logprobs
-            )
-            generation.output_logprobs = extend_logprobs(
-                generation.output_logprobs, output.output_logprobs
-            )
+            if self.request.return_logprob:
+                generation.input_logprobs = extend_logprobs(
+                    generation.input_logprobs, output.input_logprobs
+                )
+                generation.output_logprobs = extend_logprobs(
+                    generation.output_logprobs, output.output_logprobs
+                )
             generation.prompt_tokens = output.prompt_tokens
             generation.completion_tokens = output.completion_tokens
             generation.cached_tokens = output.cached_tokens

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from secrets import token_hex
 from typing import Any
 
 from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
@@ -218,7 +218,7 @@ class TokenizerManager:
         if request.pooling is None and not self.generates:
             raise RequestError("the served model has no output head: it only embeds")
         self._check_queue()
-        rid = request.rid or uuid.uuid4().hex
+        rid = request.rid or token_hex(16)
         if rid in self._live:
             raise RequestError(f"a request with rid {rid!r} is running", param="rid")
         detokenizer = IncrementalDetokenizer(

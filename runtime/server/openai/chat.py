@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from starlette.requests import Request
@@ -47,7 +47,7 @@ class ChatCompletion:
 
     def __post_init__(self) -> None:
         self.context.check_model(self.body.model)
-        self.id = self.body.rid or f"chatcmpl-{uuid.uuid4().hex}"
+        self.id = self.body.rid or f"chatcmpl-{token_hex(16)}"
 
     async def whole(self) -> dict[str, Any]:
         turn, parts = await self._prepare()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from starlette.requests import Request
@@ -44,7 +44,7 @@ class Completion:
 
     def __post_init__(self) -> None:
         self.context.check_model(self.body.model)
-        self.id = self.body.rid or f"cmpl-{uuid.uuid4().hex}"
+        self.id = self.body.rid or f"cmpl-{token_hex(16)}"
 
     @property
     def manager(self) -> TokenizerManager:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
-from ..bodies import decode, namespace
+from ..bodies import body_of, decode, namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -205,7 +205,7 @@ _SAME_NAMES = (
 
 async def read_sampling(request: Request, kind: type[B]) -> B:
     """Decode a request's body; see ``decode_sampling``."""
-    return decode_sampling(await request.body(), kind)
+    return decode_sampling(await body_of(request), kind)
 
 
 def decode_sampling(data: bytes, kind: type[B]) -> B:
