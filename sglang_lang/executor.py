@@ -108,13 +108,13 @@ class StreamExecutor:
             if self.ended:
                 raise ProgramError("the program has ended; nothing can be added to it")
             self.declare(expression)
-            self._put(expression, program_line())
+            self._inbox.put((expression, program_line()))
 
     def mark(self) -> Future[None]:
         """Done when everything submitted so far is."""
         mark, waits = self.promises.mark()
         if waits:
-            self._put(mark, "")
+            self._inbox.put((mark, ""))
         return mark
 
     def sync(self) -> None:
@@ -134,7 +134,7 @@ class StreamExecutor:
     def close(self) -> None:
         """Take nothing more; waits for nothing."""
         self.ended = True
-        self._put(None, "")
+        self._inbox.put((None, ""))
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""
@@ -186,9 +186,6 @@ class StreamExecutor:
                     self.promises.declare(thoughts_of(part.name))
         elif isinstance(expression, SglGen | SglSelect | SglVarScopeBegin) and expression.name:
             self.promises.declare(expression.name)
-
-    def _put(self, item: SglExpr | Future[None] | None, line: str) -> None:
-        self._inbox.put((item, line))
 
     # ------------------------------------------------------------------ on the loop
 
@@ -269,8 +266,7 @@ class StreamExecutor:
             completions = [await self._follow(prompt, options, call, marks)]
         else:
             completions = await self._ask(prompt, options)
-            if completions[0].opening is not None:
-                self.transcript.opened(completions[0].opening)
+            self.transcript.opened(completions[0].opening)
             call.prompt_length = len(self.transcript.shown)
             marks = marks and marks.behind(self.transcript.shown)
             call.answered(completions[0].meta_info)

@@ -116,10 +116,11 @@ class Transcript:
             self._show()
         return self.shown
 
-    def opened(self, opening: str) -> None:
-        """What the backend has rendered the unrendered turns of a prompt as."""
-        self._opening, self._stale = opening, False
-        self._show()
+    def opened(self, opening: str | None) -> None:
+        """What the backend has rendered the unrendered turns of a prompt as; None for nothing."""
+        if opening is not None:
+            self._opening, self._stale = opening, False
+            self._show()
 
     async def prompt(self, rendered: bool = True) -> Prompt:
         """What a backend continues.
