@@ -15,6 +15,7 @@ from .regex_tree import Node
 
 Texts = tuple[bytes, ...]
 PLACE, CAPTURE = range(2)  # kinds of what is given
+NONE = -1  # no place
 LENGTH = struct.Struct("<q")
 
 
@@ -59,12 +60,14 @@ class MachineTables:
         roots: index of a record for each language of a place.
         literals: the texts of each trie.
         given: the places and captures.
+        is_closed: they are all there is, whatever the text.
     """
 
     records: Records
     roots: Sequence[int]
     literals: Sequence[Texts]
     given: Sequence[Given]
+    is_closed: bool
 
 
 def encoded(given: Sequence[Given]) -> bytes:
@@ -75,6 +78,7 @@ def encoded(given: Sequence[Given]) -> bytes:
     records, indices = written(lexemes, {})
     number_of: dict[object, int] = {node: index for index, node in enumerate(lexemes)}
     number_of |= {texts: -1 - index for index, texts in enumerate(literals)}
+    roots = map(indices.__getitem__, lexemes)
     numbers, texts = array("i"), list[bytes]()
     for entry in given:
         if isinstance(entry, GivenPlace):
@@ -87,7 +91,7 @@ def encoded(given: Sequence[Given]) -> bytes:
             texts.append(entry.text)
     parts = [
         records.data.tobytes(),
-        array("i", (records.count, *map(indices.__getitem__, lexemes))).tobytes(),
+        array("i", (records.count, _is_closed(places), *roots)).tobytes(),
         numbers.tobytes(),
         *texts,
     ]
@@ -103,13 +107,26 @@ def decoded(data: bytes) -> MachineTables:
     try:
         first, *packed_literals = _unpacked(data)
         record_data, root_data, number_data, *texts = _unpacked(first)
-        count, *roots = array("i", root_data)
+        count, is_closed, *roots = array("i", root_data)
         records = Records(array("i", record_data), count)
         given = list(_entries(array("i", number_data), iter(texts)))
         literals = [tuple(_unpacked(packed)) for packed in packed_literals]
     except (struct.error, IndexError, StopIteration) as error:
         raise ValueError("not the tables of a machine") from error
-    return MachineTables(records, roots, literals, given)
+    return MachineTables(records, roots, literals, given, bool(is_closed))
+
+
+def _is_closed(places: Sequence[GivenPlace]) -> bool:
+    """Whether every place that a text can lead to is among these, and no text is captured."""
+    numbers = {place.number for place in places} | {NONE}
+    for place in places:
+        at = 0
+        for _ in range(place.num_edges):
+            captures, num_targets = place.edges[at : at + 2]
+            at += 2 + 2 * num_targets
+            if captures or not numbers.issuperset(place.edges[at - 2 * num_targets : at]):
+                return False
+    return True
 
 
 def _entries(numbers: array[int], texts: Iterator[bytes]) -> Iterator[Given]:

@@ -7,10 +7,10 @@ lacks a place it says so, and this side computes it from the network and asks ag
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -113,6 +113,8 @@ class NativeMachine:
             self.library.machine_fill,
         )
         self._network = network
+        self._known_places: Places | None = None
+        self._lock = threading.Lock()
         self._tries: dict[tuple[bytes, ...], int] = {}  # addresses
         self._edges: dict[Edge, array[int]] = {}  # as the C++ side reads them
         self._is_given: set[tuple[int, ...]] = set()
@@ -176,8 +178,20 @@ class NativeMachine:
             self.supply_needs()
         return int(result)
 
-    @cached_property
+    def rebuild(self) -> None:
+        """Makes the network of a machine from tables, for texts that lead beyond them."""
+        with self._lock:
+            if self._known_places is None:
+                self._known_places = self._numbered_places()
+
+    @property
     def _places(self) -> Places:
+        if self._known_places is None:
+            self.rebuild()
+        assert self._known_places is not None
+        return self._known_places
+
+    def _numbered_places(self) -> Places:
         """The network's places, numbered as the tables have them."""
         places = Places(self._network())
         given: list[Given] = []
