@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.dispatch import Ops, load_ops
 from sglang_lang.kernels.int8_cache import row_width
@@ -103,6 +104,7 @@ def make_scheduler(
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
 
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
     spelled, speculation = _spelled_bytes(tokenizer), _speculation(args)
     scheduler = Scheduler(
         port=port,
@@ -110,8 +112,8 @@ def make_scheduler(
         kv=kv,
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=_grammars(args, tokenizer, spelled),
+        results=_results(args, tokenizer, vocabulary, speculation),
+        grammars=_grammars(args, vocabulary, spelled),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
@@ -123,8 +125,9 @@ def make_scheduler(
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
 
 
-def _grammars(args: ServerArgs, tokenizer: Tokenizer, spelled: list[bytes]) -> GrammarQueue:
-    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+def _grammars(args: ServerArgs, vocabulary: Vocabulary, spelled: list[bytes]) -> GrammarQueue:
+    compiler = GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)
+    grammars = GrammarQueue(compiler)
     grammars.warm_up()
     return grammars
 
@@ -148,10 +151,10 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
 def _results(
     args: ServerArgs,
     tokenizer: Tokenizer,
-    vocab_size: int,
+    vocabulary: Vocabulary,
     speculation: NgramSpeculation | None,
 ) -> ResultProcessor:
-    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
+    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocabulary)
     return ResultProcessor(
         frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
     )
@@ -228,10 +231,3 @@ def _prefix_cache(
         return NoCache(allocator.page_size)
     on_evict = tier.save if tier is not None else None
     return RadixCache(allocator, args.radix_eviction_policy, on_evict)
-
-
-def _grammar_compiler(
-    args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
-) -> GrammarCompiler:
-    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)
