@@ -30,6 +30,8 @@ class ServerContext:
     model_name: str
     http_stats: HttpStats = field(default_factory=HttpStats)
     startup_seconds: float | None = None  # known once it can take requests
+    # Phases of the start in this process: "launch" ends with the start of the scheduler's process.
+    start_seconds: dict[str, float] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=Sessions)
     weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))

@@ -11,14 +11,16 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import psutil
 import uvicorn
 from starlette.applications import Starlette
 
+from ..checkpoints.checkpoint import open_checkpoint
 from ..errors import ServerArgsError, SGLangError
 from ..listener import address_of
+from ..process_age import process_age
 from ..sampling_params import SamplingParams
 from ..server_args import ServerArgs
+from ..text.chat import load_tokenizer
 from ..text.tokenizer_manager import GenerateInput, TokenizerManager
 from .app import create_app
 from .context import ServerContext
@@ -34,20 +36,19 @@ BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 75
 
 
-def serve(
-    args: ServerArgs, context: ServerContext, scheduler: SchedulerProcess, listener: socket.socket
-) -> None:
+def serve(args: ServerArgs, scheduler: SchedulerProcess, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         args: resolved arguments.
-        context: what the routes share.
         scheduler: the process that is starting already.
         listener: bound to the address to serve on.
 
     Raises:
-        SGLangError: the scheduler cannot start.
+        SGLangError: the model cannot be served, or the scheduler cannot start.
     """
+    context = _make_context(args)
+    context.start_seconds["launch"] = scheduler.launched_at
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, _observed(args, context):
         supervisor = Supervisor(args, context.manager, scheduler)
         try:
@@ -55,6 +56,14 @@ def serve(
             runner.run(_listen(args, context, supervisor, listener))
         finally:
             runner.run(supervisor.stop())
+
+
+def _make_context(args: ServerArgs) -> ServerContext:
+    checkpoint = open_checkpoint(args.model_path, args.load_format)
+    tokenizer = load_tokenizer(checkpoint, args)
+    manager = TokenizerManager(tokenizer, args.max_queued_requests, args.request_timeout)
+    name = args.served_model_name or checkpoint.name
+    return ServerContext(args, manager, checkpoint.config, name)
 
 
 @contextmanager
@@ -91,8 +100,10 @@ async def _listen(
     async def beside(app: Starlette) -> AsyncIterator[None]:
         watching = asyncio.ensure_future(supervisor.run_forever())
         if not args.skip_server_warmup:
+            begin = time.perf_counter()
             await _warm_up(context.manager)
-        context.startup_seconds = time.time() - psutil.Process().create_time()
+            context.start_seconds["warm_up"] = time.perf_counter() - begin
+        context.startup_seconds = process_age()
         scheme = "http" if args.ssl_certfile is None else "https"
         logger.info("%s on %s", context.model_name, address_of(listener, scheme))
         yield

@@ -86,7 +86,7 @@ async def server_info(request: Request) -> Response:
             "max_total_num_tokens": ready.max_total_num_tokens,
             "max_req_input_len": ready.max_req_input_len,
             "startup_time": context.startup_seconds,
-            "load_seconds": ready.load_seconds,
+            "load_seconds": {**ready.load_seconds, **context.start_seconds},
             "internal_states": [state],
         }
     )
