@@ -115,6 +115,10 @@ class ServerArgs:
         "default one in the cache folder for each port",
         None,
     )
+    responses_dir: str | None = _arg(
+        "folder where stored responses of /v1/responses survive a restart; else they are in memory",
+        None,
+    )
     # --- memory
     mem_fraction_static: float | None = _arg(
         "part of the free memory for weights and KV cache", None

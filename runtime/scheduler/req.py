@@ -73,6 +73,7 @@ class Req:
         "jumps",
         "draft_len",
         "draft_again_at",
+        "num_drafts",
         "drafted_tokens",
         "accepted_tokens",
         "healed_at",
@@ -120,6 +121,7 @@ class Req:
         self.jumps = 0  # how often forced text has come; a part planned before is void
         self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
         self.draft_again_at = 0  # output tokens before which none is made
+        self.num_drafts = 0  # that were verified
         self.drafted_tokens = 0
         self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
