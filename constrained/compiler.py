@@ -159,7 +159,9 @@ class GrammarCompiler:
         tables = self._kept.recall(name)
         if tables is not None:
             recalled = self._backend(self._chain[0]).recalled(tables, lambda: network_of(build()))
-            if recalled is not None:
+            if isinstance(recalled, NetworkGrammar):
+                if not tables.is_closed:
+                    self._kept.complete(recalled)
                 return recalled
         return build()
 

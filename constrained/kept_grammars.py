@@ -66,6 +66,10 @@ class KeptGrammars:
         if self._saver.note(self._key(name), grammar):
             self._thread.submit(self._saver.save, self._key(name))
 
+    def complete(self, grammar: NetworkGrammar) -> None:
+        """Makes the network of a recalled grammar soon, beside whatever comes first."""
+        self._thread.submit(grammar.rebuild)
+
     def save(self) -> None:
         """Writes all that was noted and not written since it changed."""
         self._thread.submit(self._saver.save_all).result()

@@ -29,7 +29,7 @@ constexpr int32_t kUncaptured = -1;  // instead of a captured text: take the edg
 constexpr size_t kMaxForced = 4096;
 constexpr int64_t kBytesPerTrieState = 160;  // by measurement
 
-enum NeedKind : int32_t { kNeedPlace = 0, kNeedCaptured = 1 };
+enum NeedKind : int32_t { kNeedPlace = 0, kNeedCaptured = 1, kNeedTargets = 2 };
 
 struct Need {
   int32_t kind, first, second, third;
@@ -44,6 +44,7 @@ struct Target {
 
 struct Edge {
   bool captures = false;
+  bool is_known = true;  // otherwise its targets are asked for when they are needed
   std::vector<Target> targets;
 };
 
@@ -122,9 +123,17 @@ class Machine : public MaskOwner {
       Edge edge;
       edge.captures = *edges++ != 0;
       place.captures |= edge.captures;
-      edges = read_targets(edges, &edge.targets);
+      edge.is_known = *edges >= 0;
+      edges = edge.is_known ? read_targets(edges, &edge.targets) : edges + 1;
       place.edges.push_back(std::move(edge));
     }
+  }
+
+  void set_targets(int32_t place, int32_t label, const int32_t* targets) {
+    Edge& edge = places_[place].edges[label];
+    edge.targets.clear();
+    read_targets(targets, &edge.targets);
+    edge.is_known = true;
   }
 
   void set_captured(int32_t place, int32_t label, int32_t captured, const int32_t* targets) {
@@ -299,6 +308,11 @@ class Machine : public MaskOwner {
     for (const int32_t label : labels) {
       const Edge& edge = places_[c.place].edges[label];
       const std::vector<Target>* targets = &edge.targets;
+      if (!edge.is_known) {
+        need(kNeedTargets, c.place, label);
+        complete = false;
+        continue;
+      }
       if (edge.captures && c.captured != kUncaptured) {
         const auto& known = captured_targets_[pair_key(c.place, label)];
         const auto found = known.find(c.captured);
@@ -380,7 +394,7 @@ class Machine : public MaskOwner {
   bool ends_text(const Configuration& c) const {
     if (stacks_[c.stack].second != kNone) return false;
     for (const Edge& edge : places_[c.place].edges) {
-      if (edge.captures) return false;
+      if (edge.captures || !edge.is_known) return false;
       for (const Target& target : edge.targets)
         if (target.place != kNone) return false;
     }
