@@ -10,6 +10,8 @@ from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sglang_lang.kernels.cpu.isa import detect_isa
+
 from .errors import ServerArgsError
 from .logs import LogFormat
 
@@ -62,6 +64,11 @@ class ServerArgs:
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
     kernel_backend: Literal["auto", "reference", "cpu"] = _arg(
         "which implementation of the kernels", "auto"
+    )
+    cpu_isa: Literal["amx", "avx512_bf16", "avx512", "avx2", "portable"] | None = _arg(
+        "vector instructions of the CPU's kernels; the best this processor has, unless "
+        "$SGLANG_LANG_CPU_ISA names others",
+        None,
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
     chat_template: str | None = _arg("a Jinja file instead of the model's own template", None)
@@ -242,6 +249,10 @@ def _check_device(args: ServerArgs) -> None:
         if args.kv_cache_dtype == "int8":
             raise ServerArgsError("--kv-cache-dtype int8 needs --device cpu")
         return
+    try:
+        detect_isa(args.cpu_isa)
+    except ValueError as error:
+        raise ServerArgsError(str(error)) from error
     if args.kv_tier_size is not None and args.cache_dir is None:
         raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")
     if args.quantization and args.dtype != "bfloat16":

@@ -80,7 +80,7 @@ def make_scheduler(
     if args.cpu_threads is not None:
         torch.set_num_threads(args.cpu_threads)
     device = torch.device(args.device)
-    ops = load_ops(device, args.kernel_backend)
+    ops = load_ops(device, args.kernel_backend, args.cpu_isa)
     times.mark("kernels")
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
