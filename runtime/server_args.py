@@ -56,9 +56,9 @@ class ServerArgs:
         "where weights come from; dummy fills them with seeded random numbers", "auto"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg("dtype of the weights", "auto")
-    quantization: Literal["gguf", "int8", "int4"] | None = _arg(
-        "gguf computes with a GGUF file's weights as they are stored; int8 and int4 round any "
-        "model's weights as they load (all with bfloat16 activations, on a CPU)",
+    quantization: Literal["gguf", "awq", "gptq", "int8", "int4"] | None = _arg(
+        "gguf, awq and gptq compute with the weights as such a checkpoint stores them; int8 and "
+        "int4 round any model's weights as they load (all on a CPU)",
         None,
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")

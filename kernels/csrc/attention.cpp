@@ -215,9 +215,9 @@ class TileAttention {
   void score(long keys) {
     char* packed = scratch<char>(SCRATCH_KEYS, groups_ * PANEL_ROW);
     scores_ = scratch<f32x16>(SCRATCH_SCORES, tile_.num_heads * (BLOCK / LANES) * rows_);
+    touch(0, keys);
     for (long first = 0; first < keys; first += PANEL) {
       long present = std::min<long>(PANEL, keys - first);
-      touch(first, present);
       for (long h = 0; h < tile_.num_heads; h++) {
         auto rows = rows_of(keys_, h, first);
         f32x16* out = scores(h) + first / PANEL * rows_ * 2;

@@ -43,7 +43,7 @@ struct CacheRows {
 // hardware foresees what is read in order and nothing else.
 template <class Element>
 INLINE void touch_rows(const CacheRows<Element>& rows, long tokens, long width) {
-  for (long i = 0; i < std::min<long>(PANEL, tokens); i++)
+  for (long i = 0; i < tokens; i++)
     for (long byte = 0; byte < width * long(sizeof(Element)); byte += 64) {
       char c = reinterpret_cast<const char*>(rows[i])[byte];
       asm volatile("" : : "r"(c));

@@ -94,13 +94,15 @@ INLINE f32x16 widen(i8x16 bytes) {
   return __builtin_convertvector(bytes, f32x16);
 #endif
 }
-INLINE i8x16 narrow(f32x16 whole_numbers) {
-  i32x16 numbers = __builtin_convertvector(whole_numbers, i32x16);
+INLINE i8x16 narrow(i32x16 numbers) {
 #if defined(__AVX512F__)
   return (i8x16)_mm512_cvtepi32_epi8((__m512i)numbers);
 #else
   return __builtin_convertvector(numbers, i8x16);
 #endif
+}
+INLINE i8x16 narrow(f32x16 whole_numbers) {
+  return narrow(__builtin_convertvector(whole_numbers, i32x16));
 }
 
 // Lanes from n on are zero.
