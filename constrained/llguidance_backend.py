@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import llguidance
 import numpy as np
 import numpy.typing as npt
-from llguidance.gbnf_to_lark import any_to_lark
 
 from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
@@ -176,6 +175,9 @@ class LLGuidanceBackend(GrammarBackend):
     def compile_ebnf(self, grammar: str) -> LLGuidanceGrammar:
         """Compiles a context-free grammar, in Lark's syntax or in GBNF (``root ::= ...``)."""
         try:
+            # Imported here because it costs every start a tenth of a second.
+            from llguidance.gbnf_to_lark import any_to_lark
+
             lark = any_to_lark(grammar)
         except Exception as error:  # the converter raises its own private types
             raise GrammarError(f"ebnf: {error}") from error

@@ -14,7 +14,7 @@ import numpy as np
 
 from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
 from .masks import MaskTable
-from .network import Network, Places, Target
+from .network import START, Network, Places, Target
 from .vocabulary import Row, Vocabulary
 
 MAX_CONFIGURATIONS = 64
@@ -64,7 +64,7 @@ class Machine:
         self._states: list[tuple[Configuration, ...]] = [()]
         self._numbers: dict[tuple[Configuration, ...], int] = {(): DEAD}
         self._steps: dict[int, int] = {}
-        self.start = self._number(set(self._enter(0, self._places.number(network.start))))
+        self.start = self._number(set(self._enter(0, START)))
 
     def advance(self, state: int, text: bytes) -> int:
         """The state after some bytes; ``DEAD`` where they cannot come."""

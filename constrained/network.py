@@ -48,6 +48,7 @@ class Edge:
 
 
 END = (Target(None),)
+START = 0  # the number of a network's first state
 
 
 class Network(Protocol):
@@ -91,6 +92,7 @@ class Places:
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
         self._places: dict[int, Place] = {}
+        self.number(network.start)
 
     def number(self, state: State) -> int:
         found = self._numbers.get(state)

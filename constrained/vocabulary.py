@@ -5,8 +5,10 @@ Knows nothing of grammars. Special tokens have no bytes and are in no mask.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +58,11 @@ class Vocabulary:
         """Builds the trie, some 0.1 s for 50,000 tokens; ``load_vocabulary`` does so only once."""
         return cls(token_bytes, eos_token_ids, build_trie(token_bytes, set(eos_token_ids)))
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the tokens."""
+        return digest_of(self.token_bytes, self.eos_token_ids)
+
     @property
     def row_len(self) -> int:
         """Words of one mask row: ``ceil(size / 32)``."""
@@ -85,6 +92,16 @@ class Vocabulary:
         while last < len(self._sorted) and self._sorted[last] == token:
             last += 1
         return range(first, last)
+
+
+def digest_of(token_bytes: Sequence[bytes | None], eos_ids: Sequence[int]) -> str:
+    """A hash of tokens and of those that end the output."""
+    lengths = [-1 if token is None else len(token) for token in token_bytes]
+    digest = hashlib.sha256()
+    for numbers in (lengths, eos_ids):
+        digest.update(np.array([len(numbers), *numbers], np.int64).tobytes())
+    digest.update(b"".join(token for token in token_bytes if token is not None))
+    return digest.hexdigest()
 
 
 def build_trie(token_bytes: Sequence[bytes | None], without: Container[int]) -> Trie:

@@ -52,7 +52,9 @@ class Engine:
         checkpoint = open_checkpoint(self.server_args.model_path, self.server_args.load_format)
         self.model_name = self.server_args.served_model_name or checkpoint.name
         self._tokenizer = load_tokenizer(checkpoint, self.server_args)
-        self._manager = TokenizerManager(self._tokenizer, None)
+        self._manager = TokenizerManager(
+            self._tokenizer, None, generates=checkpoint.config.has_head
+        )
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._loop_thread.start()
@@ -167,7 +169,7 @@ class Engine:
             "served_model_name": self.model_name,
             "has_chat_template": self._tokenizer.chat_template is not None,
             "has_image_understanding": False,
-            "is_generation": True,
+            "is_generation": self._manager.generates,
         }
 
     def get_server_info(self) -> dict[str, Any]:

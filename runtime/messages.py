@@ -250,6 +250,7 @@ class SchedulerMetrics(msgspec.Struct, kw_only=True):
     num_queue_reqs: int
     num_grammar_queue_reqs: int
     num_retracted_reqs: int  # of those in the queue
+    num_paused_reqs: int  # while generation is paused, or memory released
     num_used_tokens: int
     max_total_num_tokens: int
     token_usage: float
@@ -257,6 +258,8 @@ class SchedulerMetrics(msgspec.Struct, kw_only=True):
     cache_hit_rate: float
     gen_throughput: float
     new_token_ratio: float
+    spec_accept_rate: float  # of the requests that have ended
+    spec_accept_length: float
     page_size: int
     context_len: int
     num_retracted_requests_total: int
@@ -267,6 +270,7 @@ class SchedulerMetrics(msgspec.Struct, kw_only=True):
     scheduler_idle_seconds_total: float
     num_grammar_cache_hit_total: int
     num_grammar_aborted_total: int
+    num_grammar_timeout_total: int
     eviction_duration_seconds: Histogram
     grammar_compilation_time_seconds: Histogram
 

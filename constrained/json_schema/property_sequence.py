@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..network import END, Edge, Target
-from ..regex_tree import EPSILON, Literal, concat, literal
+from ..regex_tree import EPSILON, concat
 from .liveness import Liveness
-from .object_states import KeyChoice, ObjectPlan
+from .object_states import ObjectPlan
 from .punctuation import Punctuation
 from .states import ObjectState, ValueState
 
@@ -59,17 +59,13 @@ class PropertySequence:
     def _made(self, index: int, is_first: bool) -> Edge | None:
         plan = self._plan
         num_declared = len(plan.declared)
-        choice: KeyChoice = (*plan.declared, *plan.others)[index]
+        is_declared = index < num_declared
+        choice = plan.declared[index] if is_declared else plan.others[index - num_declared]
         if not self._liveness.satisfiable(choice.formula):
             return None
         cursor = min(index + 1, num_declared)
         needed = plan.needed_from(cursor)
         after = ObjectState(plan, cursor, frozenset(), needed, 1, frozenset())
-        parts = (
-            EPSILON if is_first else self._punctuation.comma,
-            choice.keys,
-            self._punctuation.colon,
-        )
-        texts = [part.text for part in parts if isinstance(part, Literal)]
-        lexeme = literal(b"".join(texts)) if len(texts) == len(parts) else concat(*parts)
+        before = EPSILON if is_first else self._punctuation.comma
+        lexeme = concat(before, choice.keys, self._punctuation.colon)
         return Edge(lexeme, (Target(after, ValueState(choice.formula)),))

@@ -86,6 +86,9 @@ class PackedWeights:
         minimums = (-scales * zeros).T.repeat_interleave(per_group, dim=1)
         return BlockWeight(columns, bits, scales_of_blocks, minimums)
 
+    def stored(self, name: str) -> None:
+        return None
+
     def _groups(self, layer: str, in_size: int, num_groups: int) -> Tensor:
         """[in] int64: the group of each input channel; GPTQ may have sorted them by importance."""
         if layer + "g_idx" not in self._stored:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from sglang_lang.kernels.block_weight import StoredWeight
+from sglang_lang.kernels.block_weight import GGUFWeight, StoredWeight
 
 from ..errors import ModelLoadError
 
@@ -33,6 +33,10 @@ class WeightSource(Protocol):
         Raises:
             ModelLoadError: the checkpoint has no such tensor.
         """
+        ...
+
+    def stored(self, name: str) -> GGUFWeight | None:
+        """A matrix's bytes in the file, if its rows can be looked up there; read before."""
         ...
 
 
@@ -90,6 +94,15 @@ class Weights:
         """The numbers of a matrix that may be quantised."""
         tensor = matrix if isinstance(matrix, torch.Tensor) else matrix.dequantize()
         return tensor.to(device=self.device, dtype=dtype or self.dtype)
+
+    def rows_of(self, name: str, matrix: torch.Tensor | StoredWeight) -> torch.Tensor | GGUFWeight:
+        """What to look up rows of a matrix in that has been taken.
+
+        On a CPU that is the file where it holds them quantised: an embedding is seldom read, and
+        would need the memory of a third of a small model.
+        """
+        stored = self._source.stored(self._prefix + name) if self.device.type == "cpu" else None
+        return self.dense(matrix) if stored is None else stored
 
     def _read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | StoredWeight:
         full_name = self._prefix + name

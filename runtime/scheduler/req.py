@@ -71,6 +71,7 @@ class Req:
         "needs_tokens",
         "draft_len",
         "draft_again_at",
+        "num_drafts",
         "drafted_tokens",
         "accepted_tokens",
         "healed_at",
@@ -117,6 +118,7 @@ class Req:
         self.needs_tokens = request.sampling_params.has_penalties
         self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
         self.draft_again_at = 0  # output tokens before which none is made
+        self.num_drafts = 0  # that were verified
         self.drafted_tokens = 0
         self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward

@@ -36,6 +36,7 @@ from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
 from .masks import step_masks
+from .metrics import Measured
 from .pace import StepPace
 from .planner import Planner, Queues, launch_parts
 from .req import Req
@@ -128,8 +129,9 @@ class Scheduler:
             self.queues, grammars, kv, self.stats, self._collect, self._abort, self._retract
         )
         self._admin = Admin(requests, served)
-        parts = (self.queues, kv, planner, grammars, self.stats, limits)
-        self._questions = Control(parts, self._admin.flush_cache)
+        self._questions = Control(
+            Measured(self.queues, kv, planner, grammars, self.stats, limits, self._admin)
+        )
 
     # ------------------------------------------------------------------ the loop
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
 
 from ..text.answer import Answer
@@ -23,7 +23,7 @@ class Progress(NamedTuple):
 
 async def stream_answers(
     manager: TokenizerManager, turn: Turn, parts: Sequence[GenerateInput]
-) -> AsyncIterator[Progress]:
+) -> AsyncGenerator[Progress, None]:
     """The answers as they grow; leaving the iteration aborts them."""
     parsers = [turn.parser() for _ in parts]
     stream = merge(manager, parts)
@@ -34,7 +34,7 @@ async def stream_answers(
                 pieces += parsers[index].finish()
             yield Progress(index, pieces, generation)
     finally:
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
 
 async def whole_answers(

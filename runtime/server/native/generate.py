@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...text.tokenizer_manager import GenerateInput, TokenizerManager
 from ..bodies import namespace, read
 from ..context import ServerContext, context_of
 from ..routing import Routes
-from ..streaming import event, json_response, merge, sse_response, while_connected
+from ..streaming import EventStream, event, json_response, merge, while_connected
 
 router = Routes()
 
@@ -102,7 +102,7 @@ async def generate(request: Request) -> Response:
     if body.session_params is not None:
         answer.session = SessionTurn(context.sessions, body.session_params)
     if body.stream:
-        return await sse_response(request, answer.events())
+        return EventStream(answer.events())
     return json_response(await while_connected(request, answer.whole()))
 
 
@@ -157,7 +157,7 @@ class NativeAnswer:
         dicts = [self._as_dict(i, generation) for i, generation in enumerate(done)]
         return dicts if self.inputs.is_list else dicts[0]
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """Text and ids so far, or what is new of them; batches carry ``index``."""
         await self._prepare()
         async for index, generation in merge(self.context.manager, self.inputs.parts):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from ...text.tokenizer_manager import GenerateInput, TokenizerManager, with_samp
 from ..answers import Progress, reasoning_tokens, stream_answers, whole_answers
 from ..context import ServerContext, context_of
 from ..routing import Routes
-from ..streaming import event, json_response, sse_response, while_connected
+from ..streaming import EventStream, event, json_response, while_connected
 from .chat_body import ChatBody
 from .sampling_body import StreamOptions, read_sampling
 from .usage import finish_reason, matched_stop, usage
@@ -32,7 +32,7 @@ async def chat_completions(request: Request) -> Response:
     body = await read_sampling(request, ChatBody)
     chat = ChatCompletion(context_of(request), body)
     if body.stream:
-        return await sse_response(request, chat.events())
+        return EventStream(chat.events())
     return json_response(await while_connected(request, chat.whole()))
 
 
@@ -47,7 +47,7 @@ class ChatCompletion:
 
     def __post_init__(self) -> None:
         self.context.check_model(self.body.model)
-        self.id = self.body.rid or f"chatcmpl-{uuid.uuid4().hex}"
+        self.id = self.body.rid or f"chatcmpl-{token_hex(16)}"
 
     async def whole(self) -> dict[str, Any]:
         turn, parts = await self._prepare()
@@ -66,7 +66,7 @@ class ChatCompletion:
             response["warnings"] = warnings
         return response
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         turn, parts = await self._prepare()
         stream = ChatStream(self, turn, len(parts))
         async for progress in stream_answers(self.context.manager, turn, parts):

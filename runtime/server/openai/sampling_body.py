@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
-from ..bodies import decode, namespace
+from ..bodies import body_of, decode, namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -205,7 +205,7 @@ _SAME_NAMES = (
 
 async def read_sampling(request: Request, kind: type[B]) -> B:
     """Decode a request's body; see ``decode_sampling``."""
-    return decode_sampling(await request.body(), kind)
+    return decode_sampling(await body_of(request), kind)
 
 
 def decode_sampling(data: bytes, kind: type[B]) -> B:
@@ -229,6 +229,8 @@ def decode_sampling(data: bytes, kind: type[B]) -> B:
             raise RequestError(f"{name} is not supported by this server", param=name)
         if _CONSTRAINING.search(name):
             raise RequestError(f"unknown field {name!r}: it looks like a constraint", param=name)
+    if body.stream_options is not None and not body.stream:
+        raise RequestError("stream_options needs stream to be true", param="stream_options")
     return body
 
 

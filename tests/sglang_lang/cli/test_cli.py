@@ -130,11 +130,11 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert "memory" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_the_commands_and_the_servers_flags(
     shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    for word in ("run-batch", "--max-concurrency", "--mem-fraction-static", "--json-schema"):
+    for word in ("run-batch", "max-concurrency", "mem-fraction-static", "json-schema"):
         assert word in script

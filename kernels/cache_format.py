@@ -1,6 +1,8 @@
-"""Rows of an 8-bit KV cache: each head is D whole numbers, and behind them its scale.
+"""How a KV cache holds a head: D numbers of its dtype, or eight bits each.
 
-A cache of this kind is [num_slots, Hk, D + SCALE_BYTES] int8; the scale is a float32 in four bytes.
+An int8 cache is [num_slots, Hk, D + SCALE_BYTES]: each head is D whole numbers, and behind them
+their scale, a float32 in four bytes. A float8_e4m3fn cache is [num_slots, Hk, D] and has no scale:
+three bits of mantissa from 2^-6 to 448, and steps of 2^-9 below; what is larger becomes 448.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ import torch
 from torch import Tensor
 
 SCALE_BYTES = 4
+FLOAT8 = torch.float8_e4m3fn
 _LARGEST = 127
+_LARGEST_FLOAT8 = 448.0
 
 
 def row_width(head_dim: int, dtype: torch.dtype) -> int:
@@ -19,6 +23,8 @@ def row_width(head_dim: int, dtype: torch.dtype) -> int:
 
 def encode(heads: Tensor, dtype: torch.dtype) -> Tensor:
     """Heads [..., D] as a cache of ``dtype`` holds them: [..., row_width]."""
+    if dtype is FLOAT8:
+        return heads.float().clamp(-_LARGEST_FLOAT8, _LARGEST_FLOAT8).to(FLOAT8)
     if dtype is not torch.int8:
         return heads.to(dtype)
     numbers = heads.float()
