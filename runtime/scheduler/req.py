@@ -68,7 +68,9 @@ class Req:
         "queued",
         "started",
         "passed_over",
-        "needs_tokens",
+        "penalised",
+        "calm_from",
+        "jumps",
         "draft_len",
         "draft_again_at",
         "num_drafts",
@@ -114,8 +116,9 @@ class Req:
         self.queued = self.arrival  # later for one whose grammar is compiled first
         self.started: float | None = None  # when it was first in a batch
         self.passed_over = 0
-        # Whether a step can only be planned once the token before it is known.
-        self.needs_tokens = request.sampling_params.has_penalties
+        self.penalised = request.sampling_params.has_penalties
+        self.calm_from = 0  # output tokens from which on no jump is expected
+        self.jumps = 0  # how often forced text has come; a part planned before is void
         self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
         self.draft_again_at = 0  # output tokens before which none is made
         self.num_drafts = 0  # that were verified
@@ -167,6 +170,11 @@ class Req:
     def times(self) -> RequestTimes:
         started = self.started or self.queued  # a grammar may force the whole output
         return RequestTimes(self.queued - self.arrival, started - self.queued)
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether its next step is planned only once the token before is known."""
+        return self.penalised or self.output_len < self.calm_from
 
     # ------------------------------------------------------------------ tokens
 
