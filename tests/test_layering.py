@@ -65,6 +65,7 @@ PACKAGES = {
     "constrained": {"numpy", "numba", "llguidance", "outlines_core"},
     "": {
         "httpx",
+        "aiohttp",
         "av",
         "openai",
         "anthropic",

@@ -56,6 +56,7 @@ class Req:
         "sent_len",
         "withdrawn",
         "cached_tokens",
+        "host_tokens",
         "forced_tokens",
         "forced_places",
         "num_retractions",
@@ -102,6 +103,7 @@ class Req:
         self.sent_len = 0  # output tokens already sent
         self.withdrawn = 0  # of those, how many retokenisation has since replaced
         self.cached_tokens = 0
+        self.host_tokens = 0  # of those, how many the host tier gave back
         self.forced_tokens = 0
         self.forced_places: set[int] = set()  # of output tokens that were not sampled
         self.num_retractions = 0

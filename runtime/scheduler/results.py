@@ -171,6 +171,7 @@ class ResultProcessor:
             prompt_tokens=req.prompt_len,
             completion_tokens=req.sent_len,
             cached_tokens=req.cached_tokens,
+            host_tokens=req.host_tokens,
             forced_tokens=req.forced_tokens,
             forced=[place - first for place in req.forced_places if first <= place < first + new],
             drafted_tokens=req.drafted_tokens,
