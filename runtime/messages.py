@@ -213,7 +213,8 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
     (retokenised by jump-forward); the text already streamed stays a prefix of the text, and of a
-    request with logprobs nothing is withdrawn. Counters are totals so far. ``forced``: places
+    request with logprobs nothing is withdrawn. Counters are totals so far; of the
+    cached tokens ``host_tokens`` came back from the host tier. ``forced``: places
     in ``token_ids`` that jump-forward filled. ``pooled``: a pooling request's vector, float32.
     """
 
@@ -224,6 +225,7 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    host_tokens: int = 0
     forced_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0

@@ -212,6 +212,21 @@ def formulas_without_patterns(shape: ObjectShape) -> list[Formula] | None:
     return [rules.formula(name, NO_PATTERNS) for name in (*_declared_names(shape), None)]
 
 
+def required_formulas(shape: ObjectShape) -> list[Formula] | None:
+    """What must be satisfiable for an object of the shape to exist; None where more matters."""
+    most = shape.max_properties
+    if shape.some or shape.dependent or shape.min_properties > 0:
+        return None
+    if not shape.required:
+        return []
+    if most is not None and len(shape.required) > most:
+        return [FALSE]
+    if shape.keys is not STRING or any(group.patterns for group in shape.groups):
+        return None
+    rules = PropertyRules(shape.groups)
+    return [rules.formula(name, NO_PATTERNS) for name in shape.required]
+
+
 def _declared_names(shape: ObjectShape) -> list[str]:
     named = (name for group in shape.groups for name, _ in group.named)
     dependent = (name for trigger, needed in shape.dependent for name in (trigger, *needed))

@@ -7,11 +7,12 @@ made once, and what follows a property is a stretch of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from ..network import END, Edge, Target
 from ..regex_tree import EPSILON, concat
 from .liveness import Liveness
-from .object_states import ObjectPlan
+from .object_states import KeyChoice, ObjectPlan
 from .punctuation import Punctuation
 from .states import ObjectState, ValueState
 
@@ -63,9 +64,14 @@ class PropertySequence:
         choice = plan.declared[index] if is_declared else plan.others[index - num_declared]
         if not self._liveness.satisfiable(choice.formula):
             return None
-        cursor = min(index + 1, num_declared)
-        needed = plan.needed_from(cursor)
-        after = ObjectState(plan, cursor, frozenset(), needed, 1, frozenset())
         before = EPSILON if is_first else self._punctuation.comma
         lexeme = concat(before, choice.keys, self._punctuation.colon)
-        return Edge(lexeme, (Target(after, ValueState(choice.formula)),))
+        return Edge(lexeme, partial(_targets, plan, index, choice))
+
+
+def _targets(plan: ObjectPlan, index: int, choice: KeyChoice) -> tuple[Target, ...]:
+    """What follows a key: its value, then the properties after it."""
+    cursor = min(index + 1, len(plan.declared))
+    needed = plan.needed_from(cursor)
+    after = ObjectState(plan, cursor, frozenset(), needed, 1, frozenset())
+    return (Target(after, ValueState(choice.formula)),)

@@ -2,8 +2,8 @@
 
 While a step computes, the next one is planned: tokens that are still on the device are stood in
 for by placeholders. A grammar's mask is filled once the token before is known, while the step it is
-for computes. Only requests whose next step is another one depending on the token (grammars that may
-jump forward, penalties) make the loop wait for it before planning.
+for computes. Only requests whose next step is another one depending on the token (grammars that are
+likely to jump forward, penalties) make the loop wait for it before planning.
 """
 
 from __future__ import annotations
@@ -296,7 +296,6 @@ class Scheduler:
     def _enqueue(self, req: Req) -> None:
         if req.matcher is not None:
             req.queued = time.monotonic()
-        req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
             self._end(req, req.finish)

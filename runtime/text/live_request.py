@@ -65,6 +65,7 @@ class LiveRequest:
             generation.prompt_tokens = output.prompt_tokens
             generation.completion_tokens = output.completion_tokens
             generation.cached_tokens = output.cached_tokens
+            generation.host_tokens = output.host_tokens
             generation.forced_tokens = output.forced_tokens
             generation.drafted_tokens = output.drafted_tokens
             generation.accepted_tokens = output.accepted_tokens

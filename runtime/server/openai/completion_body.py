@@ -68,6 +68,7 @@ class CompletionBody(SamplingBody, kw_only=True):
         return parts
 
     def _check(self) -> None:
+        self.check_whole()
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
             raise RequestError(f"logprobs must be in [0, {MAX_LOGPROBS}]", param="logprobs")
         if self.best_of is not None and not self.count <= self.best_of <= MAX_BEST_OF:

@@ -19,7 +19,7 @@ from ..routing import Routes
 from ..streaming import EventStream, event, json_response, merge, while_connected
 from .completion_body import CompletionBody
 from .sampling_body import StreamOptions, read_sampling
-from .usage import finish_reason, matched_stop, usage
+from .usage import finish_reason, matched_stop, sglext, usage
 
 router = Routes()
 
@@ -63,6 +63,7 @@ class Completion:
                     self._choice(len(choices), generation, text, self._logprobs(generation))
                 )
         response = self._response(choices) | {"usage": usage(done, len(prompts))}
+        response |= sglext(self.body.return_cached_tokens_details, done[0])
         if done[0].warnings:
             response["warnings"] = done[0].warnings
         return response
