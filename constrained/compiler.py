@@ -114,6 +114,8 @@ class GrammarCompiler:
     def warm_up(self) -> None:
         """Builds what most grammars share, so that the first of them need not; takes a second."""
         self._backend(self._chain[0]).warm_up()
+        if self._kept is not None:
+            self._kept.warm_up()
 
     def compile(
         self,
@@ -159,7 +161,9 @@ class GrammarCompiler:
         tables = self._kept.recall(name)
         if tables is not None:
             recalled = self._backend(self._chain[0]).recalled(tables, lambda: network_of(build()))
-            if recalled is not None:
+            if isinstance(recalled, NetworkGrammar):
+                if not tables.is_closed:
+                    self._kept.complete(recalled)
                 return recalled
         return build()
 

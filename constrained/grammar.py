@@ -45,6 +45,11 @@ class NetworkGrammar:
         """What the C++ side has been given of the network so far."""
         return self._machine.given if isinstance(self._machine, NativeMachine) else ()
 
+    def rebuild(self) -> None:
+        """Makes the network, where that is not known, before a text leads beyond the tables."""
+        if isinstance(self._machine, NativeMachine):
+            self._machine.rebuild()
+
     def prepare(self) -> None:
         """Finds the first mask, which every request asks for; not in Python, which is slow."""
         if isinstance(self._machine, NativeMachine):

@@ -51,6 +51,10 @@ class KeptGrammars:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep-grammars")
         weakref.finalize(self, self._saver.save_all)  # also at the end of the process
 
+    def warm_up(self) -> None:
+        """Finds out what is the same in all keys, so that the first grammar need not."""
+        self._key(())
+
     def recall(self, name: Name) -> MachineTables | None:
         """What is known of a grammar; None where nothing is."""
         content = self._store.get(self._key(name))
@@ -65,6 +69,10 @@ class KeptGrammars:
         """Says that a grammar was asked for; it is kept from the second time on."""
         if self._saver.note(self._key(name), grammar):
             self._thread.submit(self._saver.save, self._key(name))
+
+    def complete(self, grammar: NetworkGrammar) -> None:
+        """Makes the network of a recalled grammar soon, beside whatever comes first."""
+        self._thread.submit(grammar.rebuild)
 
     def save(self) -> None:
         """Writes all that was noted and not written since it changed."""

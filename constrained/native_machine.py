@@ -7,22 +7,22 @@ lacks a place it says so, and this side computes it from the network and asks ag
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from .machine import MAX_FORCED
-from .machine_tables import Given, GivenCapture, GivenPlace, MachineTables
+from .machine_tables import Given, GivenCapture, GivenPlace, GivenTargets, MachineTables
 from .native_languages import NativeLanguages
-from .native_library import address_of, load_library
+from .native_library import RowAddresses, load_library
 from .network import START, Edge, Network, Places, Target
 from .regex_tree import Node
-from .vocabulary import Row, Vocabulary
+from .vocabulary import Bitmask, Vocabulary
 
 NEEDS = -1  # what the C++ side returns when it must be given something first
 NONE = -1  # no state, no nested frame
@@ -31,7 +31,8 @@ PIECE = 64  # bytes advanced in one call, so that a need repeats little
 PART_BYTES = 128 << 20
 ROW_BYTES = 64 << 20
 MAX_SHARED_NODES = 200_000
-NEED_PLACE, NEED_CAPTURED = range(2)
+NEED_PLACE, NEED_CAPTURED, NEED_TARGETS = range(3)
+LATE = -1  # instead of a number of targets, which will be asked for
 TRIE_START = 1
 
 
@@ -59,6 +60,7 @@ class NativeVocabulary:
         self.library.vocabulary_set_limits(self.handle, PART_BYTES, row_bytes)
         self._set_tokens()
         self._shared = self._fresh_languages()
+        self.row_addresses = RowAddresses(vocabulary.row_len)
 
     def shared_languages(self) -> NativeLanguages:
         """The lexemes of all grammars, until they are many and new grammars get others."""
@@ -112,7 +114,10 @@ class NativeMachine:
             self.library.machine_advance_token,
             self.library.machine_fill,
         )
+        self._address = vocabulary.row_addresses.address
         self._network = network
+        self._known_places: Places | None = None
+        self._lock = threading.Lock()
         self._tries: dict[tuple[bytes, ...], int] = {}  # addresses
         self._edges: dict[Edge, array[int]] = {}  # as the C++ side reads them
         self._is_given: set[tuple[int, ...]] = set()
@@ -144,14 +149,14 @@ class NativeMachine:
         length = self._answer("machine_forced", state, out)
         return out.raw[:length]
 
-    def fill(self, state: int, row: Row) -> None:
-        address = address_of(row)
+    def fill(self, state: int, bitmask: Bitmask, row: int) -> None:
+        address = self._address(bitmask, row)
         if self._fill(self.handle, state, address) == NEEDS:
             self._answer("machine_fill", state, address)
 
     def prepare(self) -> None:
         """Finds the first mask, which every request asks for."""
-        self.fill(self.start, np.empty(self.vocabulary.vocabulary.row_len, np.int32))
+        self.fill(self.start, np.empty((1, self.vocabulary.vocabulary.row_len), np.int32), 0)
 
     @property
     def memory_bytes(self) -> int:
@@ -166,6 +171,8 @@ class NativeMachine:
             kind, first, second, third = needs[at : at + 4]
             if kind == NEED_PLACE:
                 self._supply_place(first)
+            elif kind == NEED_TARGETS:
+                self._supply_targets(first, second)
             else:
                 self._supply_captured(first, second, third)
 
@@ -176,20 +183,37 @@ class NativeMachine:
             self.supply_needs()
         return int(result)
 
-    @cached_property
+    def rebuild(self) -> None:
+        """Makes the network of a machine from tables, for texts that lead beyond them."""
+        with self._lock:
+            if self._known_places is None:
+                self._known_places = self._numbered_places()
+
+    @property
     def _places(self) -> Places:
+        if self._known_places is None:
+            self.rebuild()
+        assert self._known_places is not None
+        return self._known_places
+
+    def _numbered_places(self) -> Places:
         """The network's places, numbered as the tables have them."""
         places = Places(self._network())
         given: list[Given] = []
         for entry in self.given:
-            if isinstance(entry, GivenCapture):
+            again: Given = entry
+            if isinstance(entry, GivenPlace):
+                again = self._given_place(entry.number, places)
+                same = again.edges == entry.edges
+            elif isinstance(entry, GivenTargets):
+                again = self._given_targets(entry.number, entry.label, places)
+                same = again == entry
+            else:
                 self._flat(places.targets(entry.number, entry.label, entry.text), places)
-                given.append(entry)
-                continue
-            place = self._given_place(entry.number, places)
-            if place.edges != entry.edges:
+                same = True
+            if not same:
                 raise RuntimeError("a grammar is not the one that was kept on disk")
-            given.append(place)
+            given.append(again)
         self.given = given  # now with languages that can be written again
         return places
 
@@ -198,21 +222,23 @@ class NativeMachine:
         numbers = self._languages.add_records(tables.records)
         states = [self._languages.state_at(numbers[root]) for root in tables.roots]
         tries = [self._trie(texts) for texts in tables.literals]
-        for place in tables.given:
-            if isinstance(place, GivenPlace):
-                assert isinstance(place.automaton, int)
-                self._is_given.add((place.number,))
-                if place.automaton < 0:
-                    self._set_place(place, tries[-1 - place.automaton], TRIE_START)
+        for given in tables.given:
+            if isinstance(given, GivenPlace):
+                assert isinstance(given.automaton, int)
+                self._is_given.add((given.number,))
+                if given.automaton < 0:
+                    self._set_place(given, tries[-1 - given.automaton], TRIE_START)
                 else:
-                    self._set_place(place, self._languages.automaton, states[place.automaton])
+                    self._set_place(given, self._languages.automaton, states[given.automaton])
+            elif isinstance(given, GivenTargets):
+                self._set_targets(given)
         self.given.extend(tables.given)
 
     def _supply_place(self, number: int) -> None:
         if (number,) in self._is_given:
             return
-        self._is_given.add((number,))
         place = self._given_place(number, self._places)
+        self._is_given.add((number,))
         self.given.append(place)
         if isinstance(place.automaton, Node):
             start = self._languages.state_of(place.automaton)
@@ -227,8 +253,8 @@ class NativeMachine:
         for edge in place.edges:
             known = self._edges.get(edge)
             if known is None:
-                captures = edge.capture is not None
-                known = array("i", (captures, *self._flat(edge.targets, places)))
+                targets = (LATE,) if edge.is_late else self._flat(edge.targets, places)
+                known = array("i", (edge.capture is not None, *targets))
                 self._edges[edge] = known
             edges.extend(known)
         automaton = place.texts or place.edges[0].lexeme
@@ -240,6 +266,27 @@ class NativeMachine:
         self.library.machine_set_place(
             self.handle, place.number, automaton, start, place.also, address, place.num_edges
         )
+
+    def _supply_targets(self, number: int, label: int) -> None:
+        if (number, label) in self._is_given:
+            return
+        given = self._given_targets(number, label, self._places)
+        self.given.append(given)
+        self._set_targets(given)
+        states, nested_states = given.targets[1::2], given.targets[2::2]
+        for state, nested in zip(states, nested_states, strict=True):  # where it goes on
+            entered = state if nested == NONE else nested
+            if entered != NONE:
+                self._supply_place(entered)
+
+    def _given_targets(self, number: int, label: int, places: Places) -> GivenTargets:
+        targets = places.place(number).edges[label].targets
+        return GivenTargets(number, label, self._flat(targets, places))
+
+    def _set_targets(self, given: GivenTargets) -> None:
+        self._is_given.add((given.number, given.label))
+        address, _ = given.targets.buffer_info()
+        self.library.machine_set_targets(self.handle, given.number, given.label, address)
 
     def _trie(self, texts: tuple[bytes, ...]) -> int:
         """The automaton that follows some literals."""
@@ -255,9 +302,9 @@ class NativeMachine:
     def _supply_captured(self, number: int, label: int, captured: int) -> None:
         if (number, label, captured) in self._is_given:
             return
-        self._is_given.add((number, label, captured))
         text = self._captured_text(captured)
         targets = self._flat(self._places.targets(number, label, text), self._places)
+        self._is_given.add((number, label, captured))
         self.given.append(GivenCapture(number, label, text))
         address, _ = targets.buffer_info()
         self.library.machine_set_captured(self.handle, number, label, captured, address)

@@ -6,7 +6,7 @@ Knows nothing of grammars. Special tokens have no bytes and are in no mask.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Row = npt.NDArray[np.int32]
+Bitmask = npt.NDArray[np.int32]  # a row for each place of a batch
 
 
 class Trie(NamedTuple):
@@ -76,15 +77,18 @@ class Vocabulary:
 
     def prefix_row(self, withheld: bytes) -> Row:
         """The tokens that begin with ``withheld``, and those that are a beginning of it."""
-        first = bisect_left(self._sorted, withheld)
-        last = bisect_left(self._sorted, withheld + b"\xff" * (self.max_token_len + 1))
-        longer = self.order[first:last]
         shorter = [
             self.order[at]
-            for length in range(1, len(withheld))
+            for length in range(1, len(withheld) + 1)
             for at in self._equal_to(withheld[:length])
         ]
-        return self.row_of(np.concatenate((longer, np.array(shorter, np.int32))))
+        return self.row_of(np.append(self.extending(withheld), np.array(shorter, np.int32)))
+
+    def extending(self, text: bytes) -> npt.NDArray[np.int32]:
+        """int32 ``[n]``, the tokens that begin with ``text`` and go on after it."""
+        first = bisect_right(self._sorted, text)
+        last = bisect_left(self._sorted, text + b"\xff" * (self.max_token_len + 1), first)
+        return self.order[first:last]
 
     def _equal_to(self, token: bytes) -> range:
         first = bisect_left(self._sorted, token)

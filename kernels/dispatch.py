@@ -65,15 +65,16 @@ REFERENCE = Ops(
 )
 
 
-def load_ops(device: torch.device, backend: str = "auto") -> Ops:
+def load_ops(device: torch.device, backend: str = "auto", cpu_isa: str | None = None) -> Ops:
     """Return the ops for a device.
 
     Args:
         device: where the tensors will live.
         backend: one implementation by name, or ``auto`` for the fastest that works here.
+        cpu_isa: vector instructions of the CPU's kernels; None for the best this processor has.
 
     Raises:
-        ValueError: the backend is unknown, or cannot serve this device.
+        ValueError: the backend or the instructions are unknown, or cannot serve this device.
     """
     if backend not in get_args(Backend):
         allowed = ", ".join(get_args(Backend))
@@ -81,15 +82,15 @@ def load_ops(device: torch.device, backend: str = "auto") -> Ops:
     if backend == "reference":
         return REFERENCE
     if device.type == "cpu" and backend in ("auto", "cpu"):
-        return _load_cpu_ops()
+        return _load_cpu_ops(cpu_isa)
     if backend == "auto":
         return REFERENCE
     raise ValueError(f"kernel backend {backend!r} cannot serve device {str(device)!r}")
 
 
-def _load_cpu_ops() -> Ops:
+def _load_cpu_ops(cpu_isa: str | None) -> Ops:
     try:
-        library = load_library()
+        library = load_library(cpu_isa)
     except (NoCompilerError, BuildError) as error:
         warn_of_slow_path(error)
         return REFERENCE

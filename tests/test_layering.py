@@ -62,9 +62,11 @@ FORBIDDEN = {
 PACKAGES = {
     "kernels": {"torch", "numpy", "triton", "flashinfer"},
     "radix_cache": {"torch", "numpy"},
-    "constrained": {"numpy", "llguidance", "outlines_core"},
+    "constrained": {"numpy", "numba", "llguidance", "outlines_core"},
     "": {
         "httpx",
+        "aiohttp",
+        "uvloop",
         "av",
         "openai",
         "anthropic",

@@ -240,6 +240,12 @@ void machine_set_place(void* machine, int32_t place, void* automaton, int32_t st
                                  num_edges);
 }
 
+// Args: targets: how many, then the place and the nested place of each.
+void machine_set_targets(void* machine, int32_t place, int32_t label, const int32_t* targets) {
+  const Guard guard(machine_of(machine)->mutex());
+  machine_of(machine)->set_targets(place, label, targets);
+}
+
 void machine_set_captured(void* machine, int32_t place, int32_t label, int32_t captured,
                           const int32_t* targets) {
   const Guard guard(machine_of(machine)->mutex());

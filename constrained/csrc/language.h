@@ -234,6 +234,8 @@ class Languages {
         return kNothing;
     const bool is_nullable =
         std::all_of(parts.begin(), parts.end(), [this](Node part) { return nullable(part); });
+    if (std::binary_search(parts.begin(), parts.end(), kEpsilon))
+      return is_nullable ? kEpsilon : kNothing;
     return unique(Kind::kIntersection, std::move(parts), is_nullable,
                   is_nullable ? Emptiness::kInhabited : Emptiness::kUnknown);
   }

@@ -13,7 +13,17 @@ from itertools import product
 from typing import NamedTuple, TypeVar
 
 from ..errors import UnsupportedGrammarError
-from ..regex_tree import NOTHING, Node, alternate, complement, intersect, literal
+from ..regex_tree import (
+    NOTHING,
+    Literal,
+    Node,
+    Words,
+    alternate,
+    complement,
+    intersect,
+    literal,
+    one_of,
+)
 from .formula import FALSE, TRUE, Formula, all_of, negation
 from .number_language import DECIMAL, NUMBER
 from .string_language import STRING, exactly
@@ -285,9 +295,14 @@ def _keys_but(keys: Node) -> Node:
 
 
 def _both_scalars(first: Node, second: Node) -> Node:
-    """The intersection; every language of scalars is within ``SCALAR``."""
+    """The intersection; every language of scalars is within ``SCALAR``, quoted ones in STRING."""
     if first is SCALAR or second is SCALAR:
         return second if first is SCALAR else first
+    if first is STRING or second is STRING:
+        other = second if first is STRING else first
+        if isinstance(other, Literal | Words):
+            texts = other.texts if isinstance(other, Words) else (other.text,)
+            return one_of(text for text in texts if text.startswith(b'"'))
     return intersect(first, second)
 
 

@@ -16,6 +16,9 @@ REOPEN_BYTES = 64 << 20
 class SafetensorsWeights:
     """The tensors of ``files``, each file mapped into memory and read where needed.
 
+    A decoder without its head, as checkpoints for embedding are saved, has its names without
+    ``model.``; here they have it.
+
     Mapped pages count as this process's memory as long as the file is open or a tensor is a view of
     it, so a file is opened anew every so often: else loading would hold the weights twice.
 
@@ -29,18 +32,20 @@ class SafetensorsWeights:
         self._read_bytes = 0
         for path in files:
             self._path_of |= dict.fromkeys(self._file(path).keys(), path)
+        self._prefix = "model." if "embed_tokens.weight" in self._path_of else ""
 
     def names(self) -> frozenset[str]:
-        return frozenset(self._path_of)
+        return frozenset(self._prefix + name for name in self._path_of)
 
     def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        path = self._path_of.get(name)
+        stored = name.removeprefix(self._prefix)
+        path = self._path_of.get(stored)
         if path is None:
             raise ModelLoadError(f"weight {name} is missing from the checkpoint")
         if self._read_bytes > REOPEN_BYTES:
             self._open.clear()
             self._read_bytes = 0
-        tensor: torch.Tensor = self._file(path).get_tensor(name)
+        tensor: torch.Tensor = self._file(path).get_tensor(stored)
         self._read_bytes += tensor.nbytes
         return tensor
 

@@ -53,7 +53,7 @@ class Parts:
         shape = (config.vocab_size, config.hidden_size)
         name = "model.embed_tokens.weight"
         embedding = weights.take_matrix(name, *shape)
-        if config.tie_word_embeddings:
+        if config.tie_word_embeddings or not config.has_head:  # no logits of the latter are used
             weights.skip("lm_head.weight")  # some checkpoints hold the same matrix twice
             projection = embedding
         else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
 from sglang_lang.constrained.kept_grammars import grammar_folder
+from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
 from sglang_lang.kernels.cache_format import FLOAT8, row_width
 from sglang_lang.kernels.cpu import numa
@@ -91,7 +92,7 @@ def make_scheduler(
     times = times or LoadTimes()
     _take_place(args)
     device = torch.device(args.device)
-    ops = load_ops(device, args.kernel_backend)
+    ops = load_ops(device, args.kernel_backend, args.cpu_isa)
     times.mark("kernels")
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config
@@ -110,7 +111,7 @@ def make_scheduler(
     tier = make_tier(args, checkpoint, context_len, kv_pool, runner.run_in_order)
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
-
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
     spelled, speculation = _spelled_bytes(tokenizer), _speculation(args)
     scheduler = Scheduler(
         port=port,
@@ -118,8 +119,8 @@ def make_scheduler(
         kv=kv,
         planner=_planner(args, kv, context_len, speculation),
         builder=StepBuilder(req_pool, config.vocab_size, frozenset(tokenizer.eos_token_ids)),
-        results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=_grammars(args, tokenizer, spelled),
+        results=_results(args, tokenizer, vocabulary, speculation),
+        grammars=_grammars(args, vocabulary, spelled),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
@@ -144,8 +145,11 @@ def _take_place(args: ServerArgs) -> None:
         logger.warning("threads and memory are left where the system puts them: %s", error)
 
 
-def _grammars(args: ServerArgs, tokenizer: Tokenizer, spelled: list[bytes]) -> GrammarQueue:
-    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+def _grammars(args: ServerArgs, vocabulary: Vocabulary, spelled: list[bytes]) -> GrammarQueue:
+    compiler = GrammarCompiler(
+        vocabulary, backend=args.grammar_backend, spelled=spelled, store=grammar_folder()
+    )
+    grammars = GrammarQueue(compiler)
     grammars.warm_up()
     return grammars
 
@@ -169,10 +173,10 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
 def _results(
     args: ServerArgs,
     tokenizer: Tokenizer,
-    vocab_size: int,
+    vocabulary: Vocabulary,
     speculation: NgramSpeculation | None,
 ) -> ResultProcessor:
-    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
+    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocabulary)
     return ResultProcessor(
         frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
     )
@@ -250,12 +254,3 @@ def _prefix_cache(
         return NoCache(allocator.page_size)
     on_evict = tier.save if tier is not None else None
     return RadixCache(allocator, args.radix_eviction_policy, on_evict)
-
-
-def _grammar_compiler(
-    args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
-) -> GrammarCompiler:
-    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(
-        vocabulary, backend=args.grammar_backend, spelled=spelled, store=grammar_folder()
-    )

@@ -19,7 +19,7 @@ import httpx
 from ..background import wait_for
 from ..errors import BackendError
 from .base import Prompt
-from .runtime_endpoint import RuntimeEndpoint, events_of
+from .runtime_endpoint import RuntimeEndpoint
 
 POLL_SECONDS = 0.02
 STOP_SECONDS = 30.0
@@ -127,12 +127,11 @@ class Runtime:
     ) -> AsyncIterator[str]:
         """The continuation of a prompt, in pieces as they come."""
         told = 0
-        body = {"text": prompt, "sampling_params": sampling_params, "stream": True}
-        async with httpx.AsyncClient(headers=self.endpoint.headers, timeout=None) as client:
-            async with client.stream("POST", f"{self.url}/generate", json=body) as response:
-                async for answer in events_of(response):
-                    yield answer["text"][told:]
-                    told = len(answer["text"])
+        request = {"text": prompt, "sampling_params": sampling_params}
+        async with await self.endpoint.open_session() as session:
+            async for answer in self.endpoint.stream(session, request):
+                yield answer["text"][told:]
+                told = len(answer["text"])
 
     add_request = async_generate
 

@@ -66,6 +66,42 @@ def test_what_is_known_needs_no_compilation(
     assert masks(grammar, TEXT.encode()) == expected
 
 
+def test_the_rest_of_a_grammar_is_made_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(tmp_path, TREE, "{")
+    compiler = compiler_at(tmp_path)
+    recalled = compiler.compile("json_schema", json.dumps(TREE))
+    compiler.save()  # after what else that thread had to do
+    fresh = GrammarCompiler(VOCABULARY).compile("json_schema", json.dumps(TREE))
+    monkeypatch.setattr(native_backend, "JsonNetwork", None)
+    assert masks(recalled, TEXT.encode()) == masks(fresh, TEXT.encode())
+
+
+def test_a_grammar_that_can_no_longer_be_compiled_says_so_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(tmp_path, TREE, "{")
+
+    def refuse(*_: object) -> None:
+        raise GrammarError("takes too long")
+
+    monkeypatch.setattr(native_backend, "JsonNetwork", refuse)
+    grammar = compiler_at(tmp_path).compile("json_schema", json.dumps(TREE))
+    for _ in range(2):
+        with pytest.raises(GrammarError):
+            masks(grammar, TEXT.encode())
+
+
+def test_a_grammar_of_which_all_is_known_is_never_compiled(tmp_path: Path) -> None:
+    learn(tmp_path, {"const": "ab"}, '"ab"')
+    learn(tmp_path, TREE, "{")
+    store = FileStore(tmp_path, BOUND)
+    contents = [store.get(path.stem) or b"" for path in tmp_path.iterdir()]
+    closed = [decoded(content).is_closed for content in contents]
+    assert sorted(closed) == [False, True]
+
+
 @pytest.mark.parametrize("index", range(len(CASES)))
 def test_a_text_may_lead_beyond_what_is_known(index: int, tmp_path: Path) -> None:
     schema, texts, _ = CASES[index]
