@@ -28,7 +28,7 @@ from sglang_lang.runtime.engine import Engine
 TEXT = Path(__file__).parents[1] / "tests" / "texts" / "alice.txt"
 BATCH = 32
 PROMPT_TOKENS = 64
-NEW_TOKENS = 32
+NEW_TOKENS = 64
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"dtype": "float32"},
