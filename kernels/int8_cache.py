@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import fp8_weight
+
 SCALE_BYTES = 4
 _LARGEST = 127
 
@@ -19,6 +21,8 @@ def row_width(head_dim: int, dtype: torch.dtype) -> int:
 
 def encode(heads: Tensor, dtype: torch.dtype) -> Tensor:
     """Heads [..., D] as a cache of ``dtype`` holds them: [..., row_width]."""
+    if dtype is fp8_weight.DTYPE:
+        return fp8_weight.saturate(heads)
     if dtype is not torch.int8:
         return heads.to(dtype)
     numbers = heads.float()

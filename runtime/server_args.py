@@ -60,7 +60,7 @@ class ServerArgs:
         None,
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
-    kernel_backend: Literal["auto", "reference", "cpu"] = _arg(
+    kernel_backend: Literal["auto", "reference", "cpu", "triton"] = _arg(
         "which implementation of the kernels", "auto"
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
@@ -242,6 +242,8 @@ def _check_device(args: ServerArgs) -> None:
         if args.kv_cache_dtype == "int8":
             raise ServerArgsError("--kv-cache-dtype int8 needs --device cpu")
         return
+    if args.kernel_backend == "triton":
+        raise ServerArgsError("--kernel-backend triton needs --device cuda")
     if args.kv_tier_size is not None and args.cache_dir is None:
         raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")
     if args.quantization and args.dtype != "bfloat16":
