@@ -16,7 +16,7 @@ export PYTHON TORCH VENV
 
 BIN := $(VENV)/bin
 
-.PHONY: help demo test serve lint format doctor clean runtime dev
+.PHONY: help demo test clients serve lint format doctor clean runtime dev
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,6 +27,10 @@ demo: runtime ## run a structured program on the embedded model
 
 test: dev ## run every test but those that fetch a second model (PYTEST_ARGS='-m gemma')
 	$(BIN)/python -m pytest -m "not gemma" $(PYTEST_ARGS)
+
+clients: ## run the clients and load tools of others against the server, in .venv-clients
+	@VENV=.venv-clients scripts/install.sh dev,clients
+	.venv-clients/bin/python -m pytest -p no:dash -m clients tests/clients $(PYTEST_ARGS)
 
 serve: runtime ## serve the embedded model on http://127.0.0.1:30000
 	$(BIN)/python -m sglang_lang.launch_server $(SERVE_ARGS)
@@ -44,8 +48,8 @@ format: dev ## let ruff mend what it can
 doctor: runtime ## say what this machine has, what is missing and what that costs
 	$(BIN)/sglang-lang doctor
 
-clean: ## remove the virtual environment and the tools' caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the virtual environments and the tools' caches
+	rm -rf $(VENV) .venv-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 runtime: ## install what serving needs
 	@scripts/install.sh runtime

@@ -1,13 +1,14 @@
 """Grammars, compiled and masked: this engine beside llguidance, xgrammar and outlines-core.
 
     python -m benchmarks.constrained [--vocabulary 49k,151k,248k] [--engine ours,llguidance]
-                                     [--schemas DIR --count 300] [--regexes]
+                                     [--schemas DIR --count 300] [--regexes] [--kept DIR]
 
 CPU time of the calling thread, so other work on the machine matters little. Every engine compiles
 each schema afresh, then follows an instance of it token by token: one mask and one step a token,
 first cold (a grammar never used) and then again with the same grammar. The second part is a batch
 of 32 different schemas. ``--schemas`` takes a folder of MaskBench files instead of our own schemas;
 ``--regexes`` measures the patterns of ``regexes.py`` instead, and whether each engine is right.
+With ``--kept`` ours keeps its grammars in a folder: a second run has them from there.
 Needs the ``bench`` extra; an engine that is not installed is left out.
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grammar_engines import Engine, Grammar, engines
+from benchmarks.grammar_engines import Engine, Grammar, Ours, engines
 from benchmarks.regexes import REGEXES, RegexCase
 from benchmarks.vocabularies import Tokens, tokens_49k, tokens_151k, tokens_248k
 
@@ -267,16 +268,19 @@ def main() -> None:
     parser.add_argument("--schemas", type=Path)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--regexes", action="store_true")
+    parser.add_argument("--kept", type=Path)
     args = parser.parse_args()
     cases = maskbench_cases(args.schemas, args.count) if args.schemas else own_cases()
     for name in args.vocabulary.split(","):
         tokens = VOCABULARIES[name]()
         rows = {}
-        for engine in engines(tokens, args.engine.split(",")):
+        for engine in engines(tokens, args.engine.split(","), args.kept):
             if args.regexes:
                 rows[engine.name] = measure_regexes(engine, tokens)
             else:
                 rows[engine.name] = measure(engine, tokens, cases).row()
+            if isinstance(engine, Ours):
+                engine.save()
             gc.collect()
         if args.regexes:
             print_table(f"{name} vocabulary, {len(REGEXES)} regexes", rows, REGEX_TARGETS)

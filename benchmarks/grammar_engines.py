@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,12 +16,14 @@ from benchmarks.vocabularies import Tokens
 from sglang_lang.constrained.backend import CompiledGrammar
 from sglang_lang.constrained.batch import fill_batch
 from sglang_lang.constrained.compiler import GrammarCompiler, GrammarKind
+from sglang_lang.constrained.file_store import FileStore
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.matcher import GrammarMatcher
 from sglang_lang.constrained.vocabulary import Vocabulary
 
 Bitmask = npt.NDArray[np.int32]
 NO_CACHE = 1  # bytes
+KEPT_BYTES = 1 << 30
 LONGEST_OUTLINES = 1_500  # characters; an index cannot be interrupted
 
 
@@ -46,10 +50,14 @@ class Engine(Protocol):
     def fill_batch(self, matchers: Sequence[Any], bitmask: Bitmask) -> None: ...
 
 
-def engines(tokens: Tokens, names: Sequence[str]) -> Iterator[Engine]:
-    """The engines of these names that are installed."""
+def engines(tokens: Tokens, names: Sequence[str], kept: Path | None = None) -> Iterator[Engine]:
+    """The engines of these names that are installed.
+
+    Args:
+        kept: folder in which ours keeps grammars for a later run, and finds those of an earlier.
+    """
     known: dict[str, tuple[str, Callable[[Tokens], Engine]]] = {
-        "ours": ("sglang_lang", Ours),
+        "ours": ("sglang_lang", partial(Ours, kept=kept)),
         "llguidance": ("llguidance", LLGuidance),
         "xgrammar": ("xgrammar", XGrammar),
         "outlines": ("outlines_core", Outlines),
@@ -86,15 +94,23 @@ class OurGrammar:
 
 
 class Ours:
-    """The native backend; compiled grammars are forgotten at once."""
+    """The native backend; compiled grammars are forgotten at once, except on disk.
+
+    Args:
+        tokens: the vocabulary.
+        kept: folder of grammars; None keeps nothing.
+    """
 
     name = "ours"
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, kept: Path | None = None) -> None:
+        store = None if kept is None else FileStore(kept, KEPT_BYTES)
+        self._to_keep: list[CompiledGrammar] = []
+        self._keeps = store is not None
         self.words = -(-len(tokens.token_bytes) // 32)
         vocabulary = Vocabulary.from_token_bytes(tokens.token_bytes, [tokens.eos_token_id])
         self._compiler = GrammarCompiler(
-            vocabulary, json_options=JsonOptions(), cache_bytes=NO_CACHE
+            vocabulary, json_options=JsonOptions(), cache_bytes=NO_CACHE, store=store
         )
         self._compiler.compile("ebnf", 'start: "warm-up"')  # starts what serves the refused ones
         self._compiler.warm_up()
@@ -106,7 +122,15 @@ class Ours:
         return self._compile("regex", pattern)
 
     def _compile(self, kind: GrammarKind, value: str) -> OurGrammar:
-        return OurGrammar(self._compiler.compile(kind, value))
+        grammar = self._compiler.compile(kind, value)
+        if self._keeps:
+            self._to_keep.append(grammar)
+        return OurGrammar(grammar)
+
+    def save(self) -> None:
+        """Writes what was learnt of all grammars."""
+        self._compiler.save()
+        self._to_keep.clear()
 
     def fill_batch(self, matchers: Sequence[OurMatcher], bitmask: Bitmask) -> None:
         fill_batch([matcher.matcher for matcher in matchers], bitmask)

@@ -1,12 +1,13 @@
-"""What jump-forward saves, and what a constraint costs: greedy, on the embedded model.
+"""What jump-forward saves, and which texts it changes: greedy, on the embedded model.
 
-    python -m benchmarks.jump_forward [--rounds 3] [--only extraction,tools,overhead]
+    python -m benchmarks.jump_forward [--rounds 3] [--only extraction,tools,texts]
 
 ``extraction``: six fixed keys, with jump-forward on and off, at batch 1 and 16. ``tools``: calls of
 strict tool schemas; the share of decode steps that jump-forward saves, against one step for each
 token of the text as the tokenizer spells it, and how many outputs are spelled that way.
-``overhead``: seconds for a token of constrained and unconstrained output, in turn. Drafts (n-gram
-speculation) are off, so that a step gives one token unless text is forced.
+``texts``: the share of outputs that are the same with it and without, and of the others those
+that decoding alone spells otherwise than the tokenizer does. Drafts (n-gram speculation) are off,
+so that a step gives one token unless text is forced.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sglang_lang.runtime.engine import Engine
 
@@ -43,13 +44,13 @@ SCHEMA = {
     "additionalProperties": False,
 }
 PEOPLE = ["a baker", "a pilot", "a painter", "a nurse", "a farmer", "a judge", "a cook", "a poet"]
-LONG_TEXT = {
-    "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 4000}},
-    "required": ["text"],
-}
+RECORD = r'\{"name": "[A-Z][a-z]{1,12}", "age": [1-9][0-9]?, "city": "[A-Z][a-z]{2,12}"\}'
+SHOTS = "".join(
+    f"Person 0-{i} is {PEOPLE[i]}. Their record as JSON:\n"
+    f'{{"name": "{name}", "age": {age}, "city": "{city}"}}\n'
+    for i, (name, age, city) in enumerate((("Alice", 31, "Paris"), ("Bruno", 64, "Lisbon")))
+)
 BATCHES = (1, 16)
-OVERHEAD_TOKENS = 96
 
 Output = dict[str, Any]
 
@@ -61,9 +62,12 @@ def prompts(count: int, seed: int) -> list[str]:
     ]
 
 
-def start(disable_jump_forward: bool = False) -> Engine:
+def start(disable_jump_forward: bool = False, dtype: str = "auto") -> Engine:
     return Engine(
-        disable_jump_forward=disable_jump_forward, speculative_algorithm="none", log_level="error"
+        disable_jump_forward=disable_jump_forward,
+        dtype=dtype,
+        speculative_algorithm="none",
+        log_level="error",
     )
 
 
@@ -143,48 +147,68 @@ def tools() -> None:
             )
 
 
-# ---------------------------------------------------------------------- overhead
+# ---------------------------------------------------------------------- texts
 
 
-def seconds_per_token(engine: Engine, batch: int, seed: int, constraint: dict[str, Any]) -> float:
-    params = {"temperature": 0.0, "max_new_tokens": OVERHEAD_TOKENS, "ignore_eos": True}
-    began = time.perf_counter()
-    outputs = engine.generate(prompts(batch, seed), {**params, **constraint})
-    seconds = time.perf_counter() - began
-    tokens: int = sum(out["meta_info"]["completion_tokens"] for out in outputs)
-    return seconds / tokens
+class Text(NamedTuple):
+    text: str
+    is_canonical: bool  # spelled by the tokens that the tokenizer spells it with
 
 
-def overhead(rounds: int) -> None:
-    """Pairs of runs, each time the other kind first; free text in JSON forces next to nothing."""
-    with start() as engine:
-        for constraint in ({"json_schema": LONG_TEXT}, {"regex": r"(\w+[ ,.]\s?){200}"}):
-            for batch in BATCHES:
-                seconds_per_token(engine, batch, 99, constraint)
-                ratios: list[float] = []
-                for seed in range(2 * rounds):
-                    kinds = [{}, constraint] if seed % 2 else [constraint, {}]
-                    first, second = (seconds_per_token(engine, batch, seed, kind) for kind in kinds)
-                    ratios.append(second / first if seed % 2 else first / second)
-                spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-                print(
-                    f"overhead, {next(iter(constraint))}, batch {batch:2}: a token takes "
-                    f"{statistics.median(ratios):.3f} of the time without constraint ({spread})"
-                )
+def constrained_work(engine: Engine) -> dict[str, tuple[list[str], list[dict[str, Any]]]]:
+    """Prompts, each with its sampling parameters, by kind of constraint."""
+    people = prompts(32, 7)
+    by_name = {tool["name"]: tool for tool in TOOLS}
+    asked = [engine.render_chat([{"role": "user", "content": text}]) for _, text in REQUESTS]
+    named = [{"tool_calls": calls([by_name[name]])} for name, _ in REQUESTS]
+    return {
+        "regex": ([SHOTS + person for person in people], [{"regex": RECORD}] * len(people)),
+        "json_schema": (people, [{"json_schema": SCHEMA}] * len(people)),
+        "named tool": (asked, named),
+        "any tool": (asked, [{"tool_calls": calls(TOOLS)}] * len(asked)),
+    }
+
+
+def texts_of(disable_jump_forward: bool) -> dict[str, list[Text]]:
+    with start(disable_jump_forward, dtype="float32") as engine:
+        encode = engine.get_tokenizer().encode_continuation
+        found = {}
+        for kind, (asked, constraints) in constrained_work(engine).items():
+            params = [{"temperature": 0.0, "max_new_tokens": 200, **one} for one in constraints]
+            outputs = engine.generate(asked, params)
+            found[kind] = [Text(o["text"], encode(o["text"]) == o["output_ids"]) for o in outputs]
+        return found
+
+
+def texts() -> None:
+    without, jumped = texts_of(True), texts_of(False)
+    for kind, plain in without.items():
+        pairs = list(zip(plain, jumped[kind], strict=True))
+        same = sum(a.text == b.text for a, b in pairs)
+        led = sum(a.text != b.text and not a.is_canonical for a, b in pairs)
+        print(
+            f"texts, {kind}: {same}/{len(pairs)} the same; of the others {led} are spelled "
+            f"otherwise than the tokenizer does where each token is decoded, "
+            f"{len(pairs) - same - led} are not"
+        )
+        for a, b in pairs:
+            if a.text != b.text:
+                print(f"  decoded{'' if a.is_canonical else ' otherwise'}: {a.text!r}")
+                print(f"  jumped{'' if b.is_canonical else ' otherwise'}: {b.text!r}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="extraction,tools,overhead")
+    parser.add_argument("--only", default="extraction,tools,texts")
     args = parser.parse_args()
     wanted = args.only.split(",")
     if "extraction" in wanted:
         extraction(args.rounds)
     if "tools" in wanted:
         tools()
-    if "overhead" in wanted:
-        overhead(args.rounds)
+    if "texts" in wanted:
+        texts()
 
 
 if __name__ == "__main__":

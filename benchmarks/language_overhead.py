@@ -2,7 +2,8 @@
 
 usage: python -m benchmarks.language_overhead [--quick] [--json FILE]
 CPU time is that of all threads of this process. Over HTTP the server is another process, which
-answers at once with a fixed reply, and bare httpx calls with the same bodies are subtracted.
+answers at once with a fixed reply, and bare calls with the very bodies that the program sends, by
+the same HTTP client on the same loop, are subtracted.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 
 import sglang_lang as sgl
 from sglang_lang.backends.base import BaseBackend, Completion, Prompt
-from sglang_lang.backends.native import sampling_params
 from sglang_lang.background import wait_for
 from sglang_lang.choices import ChoicesDecision, ChoicesSamplingMethod
 from sglang_lang.ir import GenOptions
@@ -36,10 +37,10 @@ GENS_LIMIT_US = 150
 STATES_LIMIT_MB = 300
 NUM_STATES = 1000
 ROUNDS = 7
-NAMES = ("a program that runs ahead", "a program that reads each value")
 PROMPT = "A prompt of some words, as a program would begin with. " * 8
 META = {"prompt_tokens": 100, "completion_tokens": 1, "cached_tokens": 99, "forced_tokens": 0}
 REPLY = {"text": " x", "output_ids": [1], "meta_info": {"id": "0", **META}}
+OPENING = {"opening": PROMPT}  # of the reply to a chat
 
 
 @dataclass(slots=True)
@@ -113,8 +114,8 @@ class Stub(BaseHTTPRequestHandler):
         self._answer({"model_path": "stub", "has_chat_template": True})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(REPLY)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(REPLY | OPENING if b'"chat"' in body else REPLY)
 
     def _answer(self, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
@@ -169,8 +170,17 @@ def reading(s: sgl.ProgramState, count: int) -> None:
 
 
 @sgl.function
+async def awaiting(s: sgl.ProgramState, count: int) -> None:
+    """``reading``, without blocking an event loop."""
+    s += PROMPT
+    for number in range(count):
+        s += sgl.gen(f"x{number}", max_tokens=8, stop="\n")
+        assert await s.aget(f"x{number}") == " x"
+
+
+@sgl.function
 def chatting(s: sgl.ProgramState, count: int) -> None:
-    """A turn for each ``gen``, which a server elsewhere is asked to render first."""
+    """A turn for each ``gen``, which the server renders."""
     s += sgl.user(PROMPT)
     for number in range(count):
         s += sgl.assistant(sgl.gen(f"x{number}", max_tokens=8, stop="\n"))
@@ -191,40 +201,81 @@ def cpu_us(works: Sequence[Callable[[], Any]], count: int) -> list[float]:
     return least
 
 
-def bare_calls(url: str, count: int) -> Callable[[], None]:
-    """The HTTP calls of ``writing`` and nothing else, on the same loop with the same client."""
-    client = httpx.AsyncClient(base_url=url)
-    options = GenOptions(max_tokens=8, stop="\n", temperature=0.0)
+PROGRAMS = {
+    "a program that runs ahead": writing,
+    "a program that reads each value": reading,
+    "an async program that awaits each value": awaiting,
+    "a chat": chatting,
+}
+
+
+class RecordingEndpoint(sgl.RuntimeEndpoint):
+    """Keeps the bodies that it sends."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.bodies: list[dict[str, Any]] = []
+
+    async def _generate(self, request: dict[str, Any]) -> Any:
+        self.bodies.append(request)
+        return await super()._generate(request)
+
+
+def bodies_of(program: sgl.SglFunction, url: str, count: int) -> list[dict[str, Any]]:
+    endpoint = RecordingEndpoint(url)
+    program.run(count, backend=endpoint)
+    endpoint.shutdown()
+    return endpoint.bodies
+
+
+def bare_aiohttp(
+    session: aiohttp.ClientSession, url: str, bodies: Sequence[dict[str, Any]]
+) -> Callable[[], None]:
+    """The HTTP calls of a program and nothing else, as the endpoint makes them."""
 
     async def calls() -> None:
-        text = PROMPT
-        for _ in range(count):
-            body = {"text": text, "sampling_params": sampling_params(Prompt(text), options)}
-            response = await client.post("/generate", json=body)
-            text += response.json()["text"]
+        for body in bodies:
+            async with session.post(f"{url}/generate", json=body) as response:
+                json.loads(await response.read())
 
     return lambda: wait_for(calls())
 
 
-def runs(count: int, backend: BaseBackend) -> list[Callable[[], Any]]:
-    return [partial(program.run, count, backend=backend) for program in (writing, reading)]
+def bare_httpx(url: str, bodies: Sequence[dict[str, Any]]) -> Callable[[], None]:
+    """The same by another client, to compare the two."""
+    client = httpx.AsyncClient(base_url=url)
+
+    async def calls() -> None:
+        for body in bodies:
+            (await client.post("/generate", json=body)).json()
+
+    return lambda: wait_for(calls())
 
 
 def cpu_of_gens(count: int) -> Iterator[Result]:
-    for name, used in zip(NAMES, cpu_us(runs(count, NullBackend()), count), strict=True):
+    null = NullBackend()
+    local = cpu_us([partial(one.run, count, backend=null) for one in PROGRAMS.values()], count)
+    for name, used in zip(PROGRAMS, local, strict=True):
         yield Result(f"{name}, in-process null backend", used, "us/gen", GENS_LIMIT_US)
     with stub_server() as url:
         endpoint = sgl.RuntimeEndpoint(url)
-        turns = count // 5  # every one is longer to render than the one before
-        chat = partial(chatting.run, turns, backend=endpoint)
-        (chat_used,) = cpu_us([chat], turns)
-        bare, *programs = cpu_us([bare_calls(url, count), *runs(count, endpoint)], count)
-        yield Result("bare httpx call", bare, "us/call")
-        what = "a chat, over HTTP beyond two bare httpx calls (it is rendered there)"
-        yield Result(what, chat_used - 2 * bare, "us/gen", GENS_LIMIT_US)
-        for name, used in zip(NAMES, programs, strict=True):
-            what = f"{name}, over HTTP beyond bare httpx"
-            yield Result(what, used - bare, "us/gen", GENS_LIMIT_US)
+        session = wait_for(endpoint.open_session())
+        for name, program in PROGRAMS.items():
+            # Every turn of a chat is longer to encode than the one before.
+            gens = count // 5 if program is chatting else count
+            bodies = bodies_of(program, url, gens)
+            works: list[Callable[[], Any]] = [
+                bare_httpx(url, bodies),
+                bare_aiohttp(session, url, bodies),
+                partial(program.run, gens, backend=endpoint),
+            ]
+            by_httpx, bare, whole = cpu_us(works, gens)
+            yield Result(f"{name}: bare httpx calls", by_httpx, "us/call")
+            yield Result(f"{name}: bare calls by the endpoint's client", bare, "us/call")
+            yield Result(f"{name}: over HTTP, all in all", whole, "us/gen")
+            what = f"{name}: over HTTP beyond the bare calls"
+            yield Result(what, whole - bare, "us/gen", GENS_LIMIT_US)
+        wait_for(session.close())
         endpoint.shutdown()
 
 

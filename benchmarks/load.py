@@ -21,6 +21,7 @@ from benchmarks import workloads
 
 TIMEOUT_SECONDS = 600
 CONNECTIONS = 256
+KEEP_ALIVE_SECONDS = 2  # less than any server keeps an idle connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ async def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the requests of each")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    limits = httpx.Limits(max_connections=CONNECTIONS)
+    limits = httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS)
     async with httpx.AsyncClient(
         base_url=args.url, timeout=TIMEOUT_SECONDS, limits=limits
     ) as client:

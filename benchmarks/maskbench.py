@@ -67,7 +67,8 @@ def judge(path: Path, options: JsonOptions, native: NativeVocabulary) -> Outcome
         schema = parse_json(
             json.dumps(data["schema"]), "schema", max_len=MAX_LEN, max_depth=MAX_DEPTH
         )
-        grammar = NetworkGrammar(JsonNetwork(schema, options), VOCABULARY, native)
+        network = JsonNetwork(schema, options)
+        grammar = NetworkGrammar(lambda: network, VOCABULARY, native)
     except GrammarError as error:
         outcome.refused[error.keyword or error.message[:60]] += 1
         return outcome

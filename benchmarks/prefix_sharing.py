@@ -4,18 +4,19 @@
 
 Runs the programs of prefix_workloads.py on the embedded model in this process: with the radix cache
 on and off and with the overlap loop off, in turn; then 100 unrelated prompts with the cache on and
-off. Writes OUT.md, OUT.json and OUT.png; ``--add`` keeps the runs that are there, so that it can
-be done in pieces.
+off, where a stopwatch over everything that only a cache needs says what it costs. Writes OUT.md,
+OUT.json and OUT.png; ``--add`` keeps the runs that are there, so that it can be done in pieces.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,10 @@ from typing import Any
 
 from benchmarks.prefix_report import NO_OVERLAP, OFF, ON, Report, Row, read_report, write_report
 from benchmarks.prefix_workloads import SHARING, Program, unrelated
+from sglang_lang.radix_cache.prefix_cache import RadixCache
 from sglang_lang.runtime.engine import Engine
+from sglang_lang.runtime.scheduler.policy import LongestPrefixMatch
+from sglang_lang.runtime.scheduler.sharing import FillingPrompts
 
 POOL = 49_152  # KV slots
 UNRELATED = "unrelated prompts"
@@ -102,6 +106,60 @@ def best_hit_rate(sequences: Sequence[Computed]) -> float:
 
 # --------------------------------------------------------------------------- measuring
 
+# What a scheduler without a cache does not call, or calls on a NoCache that does nothing.
+CACHE_WORK: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (
+        RadixCache,
+        (
+            "prefix_len",
+            "match_prefix",
+            "insert",
+            "evict",
+            "path_slots",
+            "inc_lock_ref",
+            "dec_lock_ref",
+        ),
+    ),
+    (LongestPrefixMatch, ("order",)),
+    (FillingPrompts, ("__init__", "add", "offer_more")),
+)
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Time of the clock inside of the watched methods; of nested ones only the outermost counts."""
+
+    seconds: float = 0.0
+    _depth: int = 0
+
+    def watch(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._depth += 1
+            start = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.seconds += time.perf_counter() - start
+
+        return watched
+
+
+@contextmanager
+def cache_stopwatch() -> Iterator[Stopwatch]:
+    """Watch what every engine of this process does for the sake of its cache."""
+    stopwatch = Stopwatch()
+    methods = [(owner, name, getattr(owner, name)) for owner, names in CACHE_WORK for name in names]
+    for owner, name, method in methods:
+        setattr(owner, name, stopwatch.watch(method))
+    try:
+        yield stopwatch
+    finally:
+        for owner, name, method in methods:
+            setattr(owner, name, method)
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -121,9 +179,10 @@ class Subject:
         engine.flush_cache()
         client = EngineClient(engine)
         before, cpu = engine.get_server_info(), self.cpu_seconds()
-        start = time.perf_counter()
-        asyncio.run(program(client, seed, scale))
-        seconds = time.perf_counter() - start
+        with cache_stopwatch() as stopwatch:
+            start = time.perf_counter()
+            asyncio.run(program(client, seed, scale))
+            seconds = time.perf_counter() - start
         cpu_seconds = self.cpu_seconds() - cpu
         after = engine.get_server_info()
         prompt_tokens = after["prompt_tokens"] - before["prompt_tokens"]
@@ -135,6 +194,7 @@ class Subject:
             output_tokens=client.output_tokens,
             seconds=seconds,
             scheduler_cpu_seconds=cpu_seconds,
+            cache_seconds=stopwatch.seconds,
             first_token_ms=1e3 * statistics.median(client.first_token),
             hit_rate=(after["cached_tokens"] - before["cached_tokens"]) / prompt_tokens,
             best_hit_rate=best_hit_rate(client.sequences),

@@ -112,8 +112,8 @@ async def unrelated(client: Client, seed: int, scale: float) -> None:
 
 
 SHARING: dict[str, Program] = {
-    "MMLU, 5-shot": mmlu,
-    "HellaSwag, 20-shot select": hellaswag,
+    "MMLU 5-shot": mmlu,
+    "HellaSwag 20-shot select": hellaswag,
     "multi-turn chat": chat,
     "tree of thoughts": tree_of_thoughts,
     "agents": agents,

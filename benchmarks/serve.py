@@ -1,6 +1,6 @@
 """Measure this server beside others on one machine: fresh starts, one server at a time, medians.
 
-usage: python -m benchmarks.serve [--runs 3] [--peer NAME START STOP MODEL]...
+usage: python -m benchmarks.serve [--runs 3] [--load MODULE] [--peer NAME START STOP MODEL]...
 Peers are commands, so nothing here knows where they are installed. A start command returns when
 the peer answers; {port} in it becomes the port. See benchmarks/README.md for examples.
 """
@@ -28,15 +28,9 @@ from sglang_lang.runtime import doctor
 START_SECONDS = 300
 STOP_SECONDS = 30
 
-# Work -> (column of the load's rows, whether more is better, heading).
-METRICS = {
-    "start": ("wall_s", False, "start to first answer, s"),
-    "single": ("out_tok_s", True, "single, output tok/s"),
-    "batch": ("out_tok_s", True, "batch, output tok/s"),
-    "prefix": ("wall_s", False, "prefix, s"),
-    "chat": ("wall_s", False, "chat, s"),
-    "json": ("wall_s", False, "json, s"),
-}
+HEADINGS = {"start": "start to first answer"}
+# Works that are about the tokens written in a second; all others are about how long they took.
+BY_TOKENS = ("single", "batch")
 
 Row = dict[str, Any]
 Results = dict[str, dict[str, list[float]]]  # server -> work -> one value a round
@@ -111,13 +105,14 @@ def measure_server(server: Ours | Peer, args: argparse.Namespace, seed: int) -> 
         first_answer(args.port, server.model)
         start = {"work": "start", "wall_s": round(time.perf_counter() - begin, 2)}
         url = f"http://127.0.0.1:{args.port}"
-        script = [str(args.load)] if args.load else ["-m", "benchmarks.load"]
+        script = [args.load] if args.load.endswith(".py") else ["-m", args.load]
         load = [sys.executable, *script, url, server.model, *load_flags(args, seed)]
         return [start, *rows_of(load)]
 
 
 def load_flags(args: argparse.Namespace, seed: int) -> list[str]:
-    return ["--work", args.work, "--scale", str(args.scale), "--seed", str(seed)]
+    work = ["--work", args.work] if args.work else []
+    return [*work, "--scale", str(args.scale), "--seed", str(seed)]
 
 
 def measure(args: argparse.Namespace) -> Results:
@@ -131,8 +126,8 @@ def measure(args: argparse.Namespace) -> Results:
         for name, rows in measured.items():
             for row in rows:
                 print(json.dumps({"server": name, "seed": seed, **row}), flush=True)
-                if row["work"] in METRICS:
-                    results[name][row["work"]].append(row[METRICS[row["work"]][0]])
+                column = "out_tok_s" if row["work"] in BY_TOKENS else "wall_s"
+                results[name][row["work"]].append(row[column])
     return results
 
 
@@ -140,11 +135,12 @@ def table(results: Results) -> str:
     """Medians, and in brackets how many times faster the first server is."""
     ours, *others = results
     lines = ["| work | " + " | ".join(results) + " |", "| --- |" + " --- |" * len(results)]
-    for work, (_, more_is_better, heading) in METRICS.items():
-        if work not in results[ours]:
-            continue
-        own = statistics.median(results[ours][work])
-        cells = [f"{own:g} ({spread(results[ours][work])})"]
+    for work, values_of_ours in results[ours].items():
+        more_is_better = work in BY_TOKENS
+        unit = "output tok/s" if more_is_better else "s"
+        heading = f"{HEADINGS.get(work, work)}, {unit}"
+        own = statistics.median(values_of_ours)
+        cells = [f"{own:g} ({spread(values_of_ours)})"]
         for other in others:
             values = results[other].get(work)
             if not values:
@@ -163,8 +159,13 @@ def spread(values: list[float]) -> str:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--load", type=Path, help="another script in place of benchmarks.load")
-    parser.add_argument("--work", default="single,batch,prefix,chat,json")
+    parser.add_argument(
+        "--load",
+        default="benchmarks.load",
+        metavar="MODULE",
+        help="what loads a server, or SCRIPT.py",
+    )
+    parser.add_argument("--work", help="only these, by their names in the load script")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3, help="fresh starts of each server")
     parser.add_argument("--port", type=int, default=30100)

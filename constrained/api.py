@@ -25,6 +25,7 @@ from .batch import fill_batch
 from .compiler import GrammarCompiler
 from .errors import GrammarError, UnsupportedGrammarError
 from .json_options import JsonWhitespace
+from .kept_grammars import grammar_folder
 from .matcher import GrammarMatcher
 from .reasoning import ReasoningMatcher
 from .token_bytes import token_bytes_of
@@ -77,7 +78,7 @@ def vocabulary_of(
 @lru_cache(8)
 def compiler_of(vocabulary: Vocabulary) -> GrammarCompiler:
     """The compiler of a vocabulary: every kind of constraint, equal ones compiled once."""
-    return GrammarCompiler(vocabulary)
+    return GrammarCompiler(vocabulary, store=grammar_folder())
 
 
 def compile_regex(pattern: str, vocabulary: Vocabulary) -> CompiledGrammar:

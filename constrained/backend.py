@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .json_options import JsonOptions
+from .machine_tables import MachineTables
 from .matcher import GrammarMatcher
+from .network import Network
 from .structural_tag import StructuralTag
 from .tool_calls import ToolCalls
 from .vocabulary import Vocabulary
@@ -55,6 +57,17 @@ class GrammarBackend:
 
     def warm_up(self) -> None:
         """Builds what most grammars share, so that the first of them need not."""
+
+    def recalled(
+        self, tables: MachineTables, network: Callable[[], Network]
+    ) -> CompiledGrammar | None:
+        """A grammar from what was kept of it on disk; None where a backend keeps nothing.
+
+        Args:
+            tables: what was kept.
+            network: compiles the grammar after all, where a text leads beyond the tables.
+        """
+        return None
 
     def compile_regex(self, pattern: str) -> CompiledGrammar:
         """The whole output matches ``pattern``."""

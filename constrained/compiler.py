@@ -15,11 +15,15 @@ from typing import Any, Literal
 
 from .backend import CompiledGrammar, GrammarBackend, JsonSchema
 from .errors import GrammarError, UnsupportedGrammarError
+from .file_store import FileStore
+from .grammar import NetworkGrammar
 from .grammar_cache import GrammarCache
 from .json_options import JsonOptions, JsonWhitespace
 from .json_text import parse_json
+from .kept_grammars import KeptGrammars, Name
 from .llguidance_backend import LLGuidanceBackend
 from .native_backend import NativeBackend
+from .network import Network
 from .outlines_backend import OutlinesBackend
 from .reasoning import ReasoningEnd
 from .relaxation import relax, with_warnings
@@ -69,6 +73,7 @@ class GrammarCompiler:
         limits: on the size of what is compiled.
         spelled: the bytes each token adds to the text, special ones as they are spelled; the end
             of a reasoning is looked for in them. Without it special tokens are no text.
+        store: where compiled grammars are kept for later processes; nowhere when None.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class GrammarCompiler:
         cache_bytes: int = 256 << 20,
         limits: GrammarLimits | None = None,
         spelled: Sequence[bytes] | None = None,
+        store: FileStore | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._chain = BACKENDS[backend]
@@ -89,6 +95,15 @@ class GrammarCompiler:
         self._json_options = json_options or JsonOptions()
         self._limits = limits or GrammarLimits()
         self._cache = GrammarCache(cache_bytes)
+        self._kept = None if store is None else KeptGrammars(store, vocabulary)
+        self._compile_kind: dict[str, Callable[[Any, JsonSettings], CompiledGrammar]] = {
+            "regex": self._compile_regex,
+            "json_schema": self._compile_json_schema,
+            "ebnf": self._compile_ebnf,
+            "structural_tag": self._compile_structural_tag,
+            "choices": self._compile_choices,
+            "tool_calls": self._compile_tool_calls,
+        }
         self.on_compiled: Callable[[float], None] | None = None  # told the seconds, one at a time
         self._timing_lock = threading.Lock()
         text = spelled or [token or b"" for token in vocabulary.token_bytes]
@@ -121,23 +136,40 @@ class GrammarCompiler:
         Raises:
             GrammarError: the value is wrong, too large, or nothing here can enforce it.
         """
-        compile_kind: dict[str, Callable[[Any, JsonSettings], CompiledGrammar]] = {
-            "regex": self._compile_regex,
-            "json_schema": self._compile_json_schema,
-            "ebnf": self._compile_ebnf,
-            "structural_tag": self._compile_structural_tag,
-            "choices": self._compile_choices,
-            "tool_calls": self._compile_tool_calls,
-        }
-        if kind not in compile_kind:
-            raise GrammarError(f"grammar kind {kind!r} is not one of {', '.join(compile_kind)}")
+        if kind not in self._compile_kind:
+            kinds = ", ".join(self._compile_kind)
+            raise GrammarError(f"grammar kind {kind!r} is not one of {kinds}")
         key_value = value if isinstance(value, str) else tuple(value)
         _check_characters(kind, key_value)
         settings = JsonSettings(self._json_options.with_whitespace(whitespace), strict)
-        return self._cache.get(
-            (kind, key_value, settings),
-            lambda: self._timed(lambda: compile_kind[kind](key_value, settings)),
+        build = partial(self._compile_kind[kind], key_value, settings)
+        if self._kept is None or not isinstance(value, str) or not strict:
+            return self._cache.get((kind, key_value, settings), partial(self._timed, build))
+        name = (kind, repr(settings.options), repr(self._limits), value)
+        grammar = self._cache.get(
+            (kind, value, settings), partial(self._timed, partial(self._recalled, name, build))
         )
+        if isinstance(grammar, NetworkGrammar):
+            self._kept.note(name, grammar)
+        return grammar
+
+    def _recalled(self, name: Name, build: Callable[[], CompiledGrammar]) -> CompiledGrammar:
+        """The grammar from disk, or else compiled."""
+        assert self._kept is not None
+        tables = self._kept.recall(name)
+        if tables is not None:
+            recalled = self._backend(self._chain[0]).recalled(tables, lambda: network_of(build()))
+            if isinstance(recalled, NetworkGrammar):
+                if not tables.is_closed:
+                    self._kept.complete(recalled)
+                return recalled
+        return build()
+
+    def save(self) -> None:
+        """Writes what was learnt of grammars to the store; happens by itself at the latest at the
+        end of the process."""
+        if self._kept is not None:
+            self._kept.save()
 
     def _timed(self, compiled: Callable[[], CompiledGrammar]) -> CompiledGrammar:
         begin = time.perf_counter()
@@ -241,6 +273,17 @@ class GrammarCompiler:
     def _check_len(name: str, text: str, limit: int) -> None:
         if len(text) > limit:
             raise GrammarError(f"{name} has {len(text)} characters, the limit is {limit}")
+
+
+def network_of(grammar: CompiledGrammar) -> Network:
+    """The network of a grammar that was compiled to one.
+
+    Raises:
+        GrammarError: it was not, or no longer.
+    """
+    if not isinstance(grammar, NetworkGrammar):
+        raise GrammarError("a grammar that was kept on disk can no longer be compiled")
+    return grammar.network()
 
 
 def _check_characters(kind: str, value: str | Sequence[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from .machine import Machine
+from .machine_tables import Given, MachineTables
 from .matcher import AutomatonMatcher
 from .native_machine import NativeMachine, NativeVocabulary
 from .network import Network
@@ -13,20 +16,44 @@ class NetworkGrammar:
     """A compiled network, shared by the requests that use it.
 
     Args:
-        network: the grammar.
+        network: gives the grammar, always the same; asked when something of it is needed.
         vocabulary: the tokens.
         native: the vocabulary on the C++ side; None runs the machine in Python.
+        tables: what is known of the grammar from an earlier process; for the C++ side only.
     """
 
     warnings = ()
 
     def __init__(
-        self, network: Network, vocabulary: Vocabulary, native: NativeVocabulary | None
+        self,
+        network: Callable[[], Network],
+        vocabulary: Vocabulary,
+        native: NativeVocabulary | None,
+        tables: MachineTables | None = None,
     ) -> None:
+        self.network = network
+        self.num_recalled = 0 if tables is None else len(tables.given)
         self._machine = (
-            Machine(network, vocabulary) if native is None else NativeMachine(network, native)
+            Machine(network(), vocabulary)
+            if native is None
+            else NativeMachine(network, native, tables)
         )
         self._vocabulary = vocabulary
+
+    @property
+    def given(self) -> Sequence[Given]:
+        """What the C++ side has been given of the network so far."""
+        return self._machine.given if isinstance(self._machine, NativeMachine) else ()
+
+    def rebuild(self) -> None:
+        """Makes the network, where that is not known, before a text leads beyond the tables."""
+        if isinstance(self._machine, NativeMachine):
+            self._machine.rebuild()
+
+    def prepare(self) -> None:
+        """Finds the first mask, which every request asks for; not in Python, which is slow."""
+        if isinstance(self._machine, NativeMachine):
+            self._machine.prepare()
 
     @property
     def memory_bytes(self) -> int:

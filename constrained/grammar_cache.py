@@ -9,6 +9,8 @@ from concurrent.futures import Future
 
 from .backend import CompiledGrammar
 
+REMEASURED = 8  # all are measured when the newest are one in so many, for that takes long
+
 
 class GrammarCache:
     """Least recently used grammars within a number of bytes; equal requests compile once.
@@ -21,6 +23,7 @@ class GrammarCache:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._entries: OrderedDict[object, Future[CompiledGrammar]] = OrderedDict()
+        self._unmeasured = 0  # entries since all were measured
 
     def get(self, key: object, build: Callable[[], CompiledGrammar]) -> CompiledGrammar:
         """The grammar of ``key``, built by this caller if no one has."""
@@ -50,6 +53,10 @@ class GrammarCache:
 
     def _evict(self, newest: object) -> None:
         """Drops finished grammars, oldest first, while all together exceed the limit."""
+        self._unmeasured += 1
+        if self._unmeasured * REMEASURED < len(self._entries):
+            return
+        self._unmeasured = 0
         sizes = {
             key: future.result().memory_bytes
             for key, future in self._entries.items()

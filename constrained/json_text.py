@@ -7,11 +7,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-
 from .errors import GrammarError
 
-_NEITHER_BRACKET_NOR_QUOTE = bytes(set(range(256)) - set(b'[]{}"'))
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -28,13 +25,16 @@ def parse_json(text: str, name: str, *, max_len: int, max_depth: int) -> Any:
     """
     if len(text) > max_len:
         raise GrammarError(f"{name} has {len(text)} characters, the limit is {max_len}")
-    _check_depth(text, name, max_depth)
     try:
         value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise _too_deep(name, max_depth) from error
     except json.JSONDecodeError as error:
         raise GrammarError(f"{name} is not JSON: {error}", position=error.pos) from error
     except ValueError as error:  # an integer of thousands of digits, NaN, Infinity
         raise GrammarError(f"{name} is not JSON: {error}") from error
+    if _is_deeper(value, max_depth):
+        raise _too_deep(name, max_depth)
     if _SURROGATE.search(text):
         _check_surrogates(value, name)
     return value
@@ -48,15 +48,23 @@ def _check_surrogates(value: Any, name: str) -> None:
         raise GrammarError(f"{name} holds a lone surrogate, which is no character") from error
 
 
-def _check_depth(text: str, name: str, max_depth: int) -> None:
-    if text.count("[") + text.count("{") <= max_depth:
-        return
-    kept = text.encode(errors="replace").replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside = kept.translate(None, _NEITHER_BRACKET_NOR_QUOTE).split(b'"')[::2]
-    brackets = np.frombuffer(b"".join(outside), np.uint8)
-    opening = (brackets == ord("[")) | (brackets == ord("{"))
-    if np.cumsum(np.where(opening, 1, -1)).max(initial=0) > max_depth:
-        raise GrammarError(f"{name} is nested deeper than {max_depth} levels")
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether arrays and objects are nested in each other more than ``depth`` times."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth):
+        if not level:
+            return False
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+    return bool(level)
+
+
+def _too_deep(name: str, max_depth: int) -> GrammarError:
+    return GrammarError(f"{name} is nested deeper than {max_depth} levels")
 
 
 def _refuse_constant(constant: str) -> None:

@@ -11,6 +11,7 @@ from .native_languages import NativeLanguages
 from .regex_tree import Node
 
 MAX_NODES = 300_000  # of languages kept on the C++ side; then it starts afresh
+LOOKED_AT = 16  # how often that is looked at, in questions
 
 
 class _Oracle:
@@ -18,9 +19,11 @@ class _Oracle:
 
     def __init__(self) -> None:
         self._languages = NativeLanguages()
+        self._asked = 0
 
     def languages(self) -> NativeLanguages:
-        if self._languages.num_nodes > MAX_NODES:
+        self._asked += 1
+        if self._asked % LOOKED_AT == 0 and self._languages.num_nodes > MAX_NODES:
             self._languages = NativeLanguages()
         return self._languages
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import llguidance
 import numpy as np
 import numpy.typing as npt
-from llguidance.gbnf_to_lark import any_to_lark
 
 from .backend import GrammarBackend, JsonSchema
 from .errors import GrammarError
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
 ANY_TEXT = r"(.|\n)*"
+# Forced text may be spelled by any tokens: llguidance would hold it to the byte-by-byte encoding
+# below, which no model would choose.
+EVERY_TOKEN = '%llguidance {"no_forcing": true}'
 BYTES_PER_GRAMMAR_CHARACTER = 16  # llguidance does not tell its size; its parser tables dominate
 
 
@@ -166,26 +168,30 @@ class LLGuidanceBackend(GrammarBackend):
 
     def compile_regex(self, pattern: str) -> LLGuidanceGrammar:
         """Compiles a pattern in the syntax of Rust's regex crate, matched as a whole."""
-        return self._compile(llguidance.LLMatcher.grammar_from_regex(pattern), "regex")
+        grammar = json.loads(llguidance.LLMatcher.grammar_from_regex(pattern))
+        return self._compile(grammar["grammars"][0]["lark_grammar"], "regex")
 
     def compile_choices(self, choices: Sequence[str]) -> LLGuidanceGrammar:
         """Compiles the finite language of the given strings."""
         lark = "start: " + " | ".join(json.dumps(choice) for choice in choices)
-        return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "choices")
+        return self._compile(lark, "choices")
 
     def compile_ebnf(self, grammar: str) -> LLGuidanceGrammar:
         """Compiles a context-free grammar, in Lark's syntax or in GBNF (``root ::= ...``)."""
         try:
+            # Imported here because it costs every start a tenth of a second.
+            from llguidance.gbnf_to_lark import any_to_lark
+
             lark = any_to_lark(grammar)
         except Exception as error:  # the converter raises its own private types
             raise GrammarError(f"ebnf: {error}") from error
-        return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "ebnf")
+        return self._compile(lark, "ebnf")
 
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles a JSON Schema; what llguidance lacks is refused."""
-        overrides = _json_options(options)
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema.text, overrides=overrides)
-        return self._compile(grammar, "json_schema")
+        value = schema.value if isinstance(schema.value, dict) else {"allOf": [schema.value]}
+        with_options = {**value, "x-guidance": _json_options(options)}
+        return self._compile("start: %json " + JsonSchema.of(with_options).text, "json_schema")
 
     def compile_structural_tag(self, tag: StructuralTag, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles free text with tagged sections that follow a schema each."""
@@ -200,7 +206,7 @@ class LLGuidanceBackend(GrammarBackend):
             for section in tag.sections
         ]
         lark = llguidance.StructTag.to_grammar(tags, assume_special=False, text_regex=ANY_TEXT)
-        return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "structural_tag")
+        return self._compile(lark, "structural_tag")
 
     def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> LLGuidanceGrammar:
         """Compiles framed calls; see tool_calls.py."""
@@ -219,10 +225,10 @@ class LLGuidanceBackend(GrammarBackend):
             f"call: {begin} ({' | '.join(schemas)}) {end}",
             f"more: {separator} call",
         )
-        lark = "\n".join(rules)
-        return self._compile(llguidance.LLMatcher.grammar_from_lark(lark), "tool_calls")
+        return self._compile("\n".join(rules), "tool_calls")
 
-    def _compile(self, grammar: str, kind: str) -> LLGuidanceGrammar:
+    def _compile(self, lark: str, kind: str) -> LLGuidanceGrammar:
+        grammar = llguidance.LLMatcher.grammar_from_lark(f"{lark}\n{EVERY_TOKEN}")
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise GrammarError(f"{kind}: {_first_lines(matcher.get_error())}")

@@ -14,7 +14,8 @@ import numpy as np
 
 from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
 from .masks import MaskTable
-from .network import Network, Places, Target
+from .network import START, Network, Places, Target
+from .trie_walk import TrieWalker, Walk
 from .vocabulary import Row, Vocabulary
 
 MAX_CONFIGURATIONS = 64
@@ -49,22 +50,24 @@ class Machine:
     Args:
         network: the grammar.
         vocabulary: the tokens of the masks.
+        walk: how they are found; see trie_walk.py.
     """
 
-    def __init__(self, network: Network, vocabulary: Vocabulary) -> None:
+    def __init__(self, network: Network, vocabulary: Vocabulary, walk: Walk | None = None) -> None:
         self._vocabulary = vocabulary
         self._places = Places(network)
         self._languages = LazyDFA()
         self._tries: dict[tuple[bytes, ...], LiteralTrie] = {}
         self._automata: dict[int, tuple[LexemeAutomaton, int]] = {}  # by place, with its start
         self._masks = MaskTable(self._mask, vocabulary)
+        self._walker = TrieWalker(vocabulary, self._step, walk)
         self._lock = threading.RLock()
         self._stacks: list[tuple[int, int]] = [(0, FINISHED)]  # (below, place to return to)
         self._stack_numbers: dict[tuple[int, int], int] = {}
         self._states: list[tuple[Configuration, ...]] = [()]
         self._numbers: dict[tuple[Configuration, ...], int] = {(): DEAD}
         self._steps: dict[int, int] = {}
-        self.start = self._number(set(self._enter(0, self._places.number(network.start))))
+        self.start = self._number(set(self._enter(0, START)))
 
     def advance(self, state: int, text: bytes) -> int:
         """The state after some bytes; ``DEAD`` where they cannot come."""
@@ -106,27 +109,10 @@ class Machine:
         row[:] = self._masks.row(state)
 
     def _mask(self, state: int) -> Row:
-        """The tokens whose bytes lead to a living state, by a walk of the trie."""
-        vocabulary = self._vocabulary
-        node_bytes = vocabulary.node_bytes.tobytes()
-        found: list[int] = []
-        subtrees = [(len(node_bytes), state)]  # open ones: their ends, the states at their roots
-        node = 0
         with self._lock:
-            while node < len(node_bytes):
-                while node >= subtrees[-1][0]:
-                    subtrees.pop()
-                end = int(vocabulary.node_skip[node])
-                reached = self._step(subtrees[-1][1], node_bytes[node])
-                if reached == DEAD:
-                    node = end
-                    continue
-                found.extend(range(vocabulary.node_tokens[node], vocabulary.node_tokens[node + 1]))
-                subtrees.append((end, reached))
-                node += 1
-        ids = vocabulary.order[np.array(found, np.int64)]
-        ends = vocabulary.eos_token_ids if self.is_accepting(state) else ()
-        return vocabulary.row_of(np.append(ids, np.array(ends, np.int32)))
+            tokens = self._walker.tokens(state)
+        ends = self._vocabulary.eos_token_ids if self.is_accepting(state) else ()
+        return self._vocabulary.row_of(np.append(tokens, np.array(ends, np.int32)))
 
     @property
     def memory_bytes(self) -> int:
@@ -134,7 +120,7 @@ class Machine:
         automata: list[LexemeAutomaton] = [self._languages, *self._tries.values()]
         lexeme_states = sum(automaton.num_states for automaton in automata)
         states = len(self._states) + len(self._steps)
-        rows = self._masks.memory_bytes
+        rows = self._masks.memory_bytes + self._walker.memory_bytes
         return rows + BYTES_PER_LEXEME_STATE * lexeme_states + BYTES_PER_STATE * states
 
     def _automaton(self, number: int) -> tuple[LexemeAutomaton, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,6 +17,7 @@ from .json_options import JsonOptions, JsonWhitespace
 from .json_schema.formats import USUAL_FORMATS, format_pattern
 from .json_schema.network import JsonNetwork
 from .json_schema.string_language import STRING, matching, of_length
+from .machine_tables import MachineTables
 from .native_machine import NativeVocabulary
 from .network import Network
 from .regex_grammar import choices_network, regex_network
@@ -27,6 +28,7 @@ from .vocabulary import Vocabulary
 
 FAR = 1_000  # more characters than a token has
 USUAL_PATTERNS = (".*", r"(.|\n)*", rf".{{{FAR},}}")
+USUAL_CHARACTERS = r"\b\w\W\d\s\p{L}\p{Lu}(?i:a)"  # sets that take long to make
 STYLES: tuple[JsonWhitespace, ...] = ("spaced", "compact")
 
 
@@ -46,6 +48,7 @@ class NativeBackend(GrammarBackend):
         self._lock = threading.Lock()
 
     def warm_up(self) -> None:
+        regex_language(USUAL_CHARACTERS, "python")
         native = self._native()
         if native is not None:
             for language, beginning in _usual_languages():
@@ -59,14 +62,30 @@ class NativeBackend(GrammarBackend):
 
     def compile_json_schema(self, schema: JsonSchema, options: JsonOptions) -> NetworkGrammar:
         with _deep("json_schema"):
-            return self._grammar(JsonNetwork(schema.value, options))
+            return self._prepared(JsonNetwork(schema.value, options))
 
     def compile_tool_calls(self, calls: ToolCalls, options: JsonOptions) -> NetworkGrammar:
         with _deep("tool_calls"):
-            return self._grammar(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
+            return self._prepared(ToolCallsNetwork(calls, partial(JsonNetwork, options=options)))
+
+    def recalled(
+        self, tables: MachineTables, network: Callable[[], Network]
+    ) -> NetworkGrammar | None:
+        native = self._native()
+        if native is None:
+            return None
+        grammar = NetworkGrammar(network, self._vocabulary, native, tables)
+        grammar.prepare()
+        return grammar
+
+    def _prepared(self, network: Network) -> NetworkGrammar:
+        """With the first mask, which is quick to find where a bracket or a frame comes first."""
+        grammar = self._grammar(network)
+        grammar.prepare()
+        return grammar
 
     def _grammar(self, network: Network) -> NetworkGrammar:
-        return NetworkGrammar(network, self._vocabulary, self._native())
+        return NetworkGrammar(lambda: network, self._vocabulary, self._native())
 
     def _native(self) -> NativeVocabulary | None:
         with self._lock:

@@ -5,32 +5,17 @@ Answers as derivatives.py does.
 
 from __future__ import annotations
 
-import struct
 import weakref
 from array import array
 from ctypes import c_void_p
 
 from .derivatives import too_large
 from .errors import UnsupportedGrammarError
+from .language_records import Records, written
 from .native_library import load_library
-from .regex_tree import (
-    Alternation,
-    ByteSet,
-    Complement,
-    Concat,
-    Intersection,
-    Literal,
-    Node,
-    Repeat,
-    Table,
-    Words,
-)
+from .regex_tree import Node
 
-UNBOUNDED = -1
 EMPTY, INHABITED, TOO_HARD = 1, 2, 3  # what the C++ side says of emptiness
-(
-    BYTE_SET, WORDS, TABLE, CONCAT, ALTERNATION, INTERSECTION, COMPLEMENT, REPEAT,
-) = range(8)  # kinds of records  # fmt: skip
 
 
 class NativeLanguages:
@@ -62,13 +47,18 @@ class NativeLanguages:
         """
         found = self._numbers.get(node)
         if found is None:
-            self._add(node)
+            records, indices = written((node,), self._numbers)
+            numbers = self.add_records(records)
+            self._numbers.update(zip(indices, numbers, strict=True))
             found = self._numbers[node]
         return found
 
     def state_of(self, node: Node) -> int:
         """The automaton's state before a text of the language, 0 if there is none."""
-        number = self.number(node)
+        return self.state_at(self.number(node))
+
+    def state_at(self, number: int) -> int:
+        """The same for a node by number."""
         inhabited = self._library.languages_emptiness(self._handle, number) == INHABITED
         return number if inhabited else 0
 
@@ -94,79 +84,15 @@ class NativeLanguages:
             raise too_large()
         return int(count)
 
-    def _add(self, root: Node) -> None:
-        """Hands over a tree, children first, less what is there already."""
-        references: dict[Node, int] = {}
-        data: list[int] = []
-        pending = [root]
-        while pending:
-            node = pending[-1]
-            missing = [
-                part
-                for part in _parts(node)
-                if part not in self._numbers and part not in references
-            ]
-            if missing:
-                pending += missing
-                continue
-            pending.pop()
-            if node not in references:
-                known = [
-                    references[part] if part in references else self._numbers[part]
-                    for part in _parts(node)
-                ]
-                references[node] = -1 - len(references)
-                data += _record(node, known)
-        encoded = array("i", data)
-        numbers = array("i", bytes(4 * len(references)))
-        address, _ = encoded.buffer_info()
+    def add_records(self, records: Records) -> array[int]:
+        """The numbers of the nodes of some records.
+
+        Raises:
+            UnsupportedGrammarError: one of them is nested too deeply.
+        """
+        numbers = array("i", bytes(4 * records.count))
+        data, _ = records.data.buffer_info()
         out, _ = numbers.buffer_info()
-        if not self._library.languages_add(self._handle, address, len(references), out):
+        if not self._library.languages_add(self._handle, data, records.count, out):
             raise UnsupportedGrammarError("the patterns are nested too deeply")
-        self._numbers.update(zip(references, numbers, strict=True))
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    match node:
-        case Concat():
-            return (node.first, node.rest)
-        case Alternation() | Intersection():
-            return tuple(node.parts)
-        case Complement() | Repeat():
-            return (node.part,)
-    return ()
-
-
-def _record(node: Node, parts: list[int]) -> list[int]:
-    """A node as the C++ side reads it; parts by number, or negative by place in the records."""
-    match node:
-        case ByteSet():
-            return [BYTE_SET, *struct.unpack("<8i", node.bits.to_bytes(32, "little"))]
-        case Literal():
-            return [WORDS, 1, len(node.text), *node.text]
-        case Words():
-            texts = [number for text in node.texts for number in (len(text), *text)]
-            return [WORDS, len(node.texts), *texts]
-        case Table():
-            return [TABLE, node.state, *_rows(node)]
-        case Concat():
-            return [CONCAT, *parts]
-        case Alternation():
-            return [ALTERNATION, len(parts), *parts]
-        case Intersection():
-            return [INTERSECTION, len(parts), *parts]
-        case Complement():
-            return [COMPLEMENT, *parts]
-        case Repeat():
-            maximum = UNBOUNDED if node.maximum is None else node.maximum
-            return [REPEAT, *parts, node.minimum, maximum]
-    raise AssertionError(node)
-
-
-def _rows(node: Table) -> list[int]:
-    data = [len(node.transitions)]
-    for state, row in enumerate(node.transitions):
-        data += (state in node.accepting, len(row))
-        for transition in row:
-            data += transition
-    return data
+        return numbers

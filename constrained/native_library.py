@@ -33,6 +33,7 @@ _SIGNATURES = {
     "machine_free": (None, (_POINTER,)),
     "machine_add_literals": (_POINTER, (_POINTER, _TEXT, _POINTER, _INT)),
     "machine_set_place": (None, (_POINTER, _INT, _POINTER, _INT, _INT, _POINTER, _INT)),
+    "machine_set_targets": (None, (_POINTER, _INT, _INT, _POINTER)),
     "machine_set_captured": (None, (_POINTER, _INT, _INT, _INT, _POINTER)),
     "machine_start": (_INT, (_POINTER, _INT)),
     "machine_advance": (_INT, (_POINTER, _INT, _TEXT, _INT)),

@@ -7,8 +7,7 @@ is written. States are made on demand; the machines ask for the edges of those t
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
 from typing import Literal as Choice
 from typing import NamedTuple, Protocol
 
@@ -32,22 +31,41 @@ class Target(NamedTuple):
 Capture = Choice["all", "quoted"]  # of a lexeme's text: all of it, or from quote to quote
 
 
-@dataclass(slots=True, frozen=True, eq=False)
 class Edge:
     """A lexeme and all that may follow it; equal only to itself.
 
     Args:
         lexeme: its language.
-        targets: each way to go on.
+        targets: each way to go on; or a function that finds them, where a text may never ask.
         capture: what of the text is handed to the network, if anything.
+
+    Attributes:
+        is_late: the targets are found when they are asked for.
     """
 
-    lexeme: Node
-    targets: tuple[Target, ...]
-    capture: Capture | None = None
+    __slots__ = ("_targets", "capture", "is_late", "lexeme")
+
+    def __init__(
+        self,
+        lexeme: Node,
+        targets: tuple[Target, ...] | Callable[[], tuple[Target, ...]],
+        capture: Capture | None = None,
+    ) -> None:
+        self.lexeme = lexeme
+        self.capture = capture
+        self.is_late = callable(targets)
+        self._targets = targets
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Each way to go on."""
+        if callable(self._targets):
+            self._targets = self._targets()
+        return self._targets
 
 
 END = (Target(None),)
+START = 0  # the number of a network's first state
 
 
 class Network(Protocol):
@@ -91,6 +109,7 @@ class Places:
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
         self._places: dict[int, Place] = {}
+        self.number(network.start)
 
     def number(self, state: State) -> int:
         found = self._numbers.get(state)

@@ -9,6 +9,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from .errors import UnsupportedGrammarError
 from .languages import is_empty
@@ -24,6 +25,7 @@ from .regex_syntax import (
     Look,
     Sequence,
     Syntax,
+    Text,
     WordBoundary,
 )
 from .regex_tree import (
@@ -108,10 +110,11 @@ class _Compiler:
                 stands before it.
         """
         while parts:
-            part, parts = parts[0], parts[1:]
-            if not _has_assertion(part):
-                left = concat(left, self._plain(part))
-                continue
+            plain = list(takewhile(lambda part: not _has_assertion(part), parts))
+            left = concat(left, *map(self._plain, plain))
+            if len(plain) == len(parts):
+                break
+            part, parts = parts[len(plain)], parts[len(plain) + 1 :]
             match part:
                 case Sequence():
                     parts = (*part.parts, *parts)
@@ -197,6 +200,8 @@ class _Compiler:
         match syntax:
             case Characters():
                 return self._alphabet(syntax.ranges)
+            case Text():
+                return concat(*(self._alphabet(((ord(c), ord(c)),)) for c in syntax.text))
             case Sequence():
                 return concat(*map(self._plain, syntax.parts))
             case Branches():

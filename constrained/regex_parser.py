@@ -6,6 +6,7 @@ not known, is refused with its position.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from .pattern_text import PatternText
@@ -19,11 +20,13 @@ from .regex_syntax import (
     Look,
     Sequence,
     Syntax,
+    Text,
     WordBoundary,
 )
 from .regex_tree import Ranges
 from .unicode_sets import folded, inverse
 
+PLAIN_RUN = re.compile(r"[^\\^$.|?*+()\[\]{}]{2,}(?![?*+{])")
 MAX_GROUP_DEPTH = 100
 MAX_REPEAT = 100_000
 NEWLINES = {"python": ((10, 10),), "ecma": ((10, 10), (13, 13), (0x2028, 0x2029))}
@@ -74,9 +77,21 @@ class _Parser:
         while not self._text.ended and self._text.peek() not in "|)":
             if self._flags.verbose and self._skip_comment():
                 continue
+            run = self._plain_run()
+            if run:
+                parts.append(Text(run))
+                continue
             atom = self._atom()
             parts.append(self._quantified(atom) if atom is not EMPTY else atom)
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
+
+    def _plain_run(self) -> str:
+        """Reads characters that stand for themselves and are not repeated, where many follow."""
+        found = PLAIN_RUN.match(self._text.text, self._text.at)
+        if found is None or self._flags.verbose or self._flags.ignore_case:
+            return ""
+        self._text.at = found.end()
+        return found[0]
 
     def _atom(self) -> Syntax:
         position = self._text.at

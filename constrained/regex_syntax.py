@@ -16,6 +16,13 @@ class Characters:
 
 
 @dataclass(slots=True, frozen=True)
+class Text:
+    """These characters, one after another."""
+
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
 class Sequence:
     parts: tuple[Syntax, ...]
 
@@ -62,6 +69,6 @@ class Look:
     position: int
 
 
-Syntax = Characters | Sequence | Branches | Counted | Edge | WordBoundary | Look
+Syntax = Characters | Text | Sequence | Branches | Counted | Edge | WordBoundary | Look
 Assertion = Edge | WordBoundary | Look
 EMPTY = Sequence(())

@@ -182,9 +182,20 @@ def literal(text: str | bytes) -> Node:
 
 def concat(*nodes: Node) -> Node:
     result = EPSILON
+    texts: list[bytes] = []  # of the literals before `result`, the last one first
     for node in reversed(nodes):
+        if isinstance(node, Literal):
+            texts.append(node.text)
+            continue
+        if texts:
+            result = _concat(_joined(texts), result)
+            texts = []
         result = _concat(node, result)
-    return result
+    return _concat(_joined(texts), result) if texts else result
+
+
+def _joined(texts: list[bytes]) -> Node:
+    return literal(b"".join(reversed(texts)))
 
 
 def _concat(first: Node, rest: Node) -> Node:
@@ -238,16 +249,33 @@ def intersect(*nodes: Node) -> Node:
             parts.update(node.parts if isinstance(node, Intersection) else (node,))
     if len(parts) == 1:
         return parts.pop()
-    literals = 0
-    for part in parts:
-        if isinstance(part, Complement):
-            if part.part in parts:
-                return NOTHING
-        elif isinstance(part, Literal):
-            literals += 1
-    if literals > 1:  # different ones
+    if EPSILON in parts:
+        return EPSILON if all(part.nullable for part in parts) else NOTHING
+    if any(isinstance(part, Complement) and part.part in parts for part in parts):
         return NOTHING
+    if any(isinstance(part, Literal | Words) for part in parts):
+        parts = _with_fewest_words(parts)
+        if len(parts) == 1:
+            return parts.pop()
     return _unique(Intersection, frozenset(parts)) if parts else ANYTHING
+
+
+def _with_fewest_words(parts: set[Node]) -> set[Node]:
+    """The same intersection with one finite language: the words that all of them have."""
+    finite = [set(_words(part)) for part in parts if isinstance(part, Literal | Words)]
+    without = [part for part in parts if isinstance(part, Complement) and _words(part.part)]
+    words = set.intersection(*finite).difference(*(_words(part.part) for part in without))
+    if not words:
+        return {NOTHING}
+    others = {part for part in parts if not isinstance(part, Literal | Words)}
+    return others.difference(without) | {one_of(words)}
+
+
+def _words(node: Node) -> tuple[bytes, ...]:
+    """The words of a finite language that is given as such; none of others."""
+    if isinstance(node, Words):
+        return node.texts
+    return (node.text,) if isinstance(node, Literal) else ()
 
 
 def complement(node: Node) -> Node:

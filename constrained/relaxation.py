@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from .backend import CompiledGrammar
 from .errors import UnsupportedGrammarError
-from .json_schema.document import SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS
+from .json_schema.keyword_sets import SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS
 from .matcher import GrammarMatcher
 
 T = TypeVar("T")

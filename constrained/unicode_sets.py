@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 
-from .regex_tree import Node, Ranges, alternate, byte_set, concat
+import numpy as np
+
+from .regex_tree import Node, Ranges, alternate, byte_set, concat, literal
 
 LAST = sys.maxunicode
 LAST_CASED = 0x1E943  # no letter above it has another case
+CASE_BLOCK = 128
+VARIED_PLANES = ((0, 0x3FFFF), (0xE0000, 0xEFFFF))
+BARE_PLANES: tuple[tuple[str, Ranges], ...] = (  # between and after them
+    ("Cn", ((0x40000, 0xDFFFF), (0xFFFFE, 0xFFFFF), (0x10FFFE, LAST))),
+    ("Co", ((0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))),
+)
 EVERY: Ranges = ((0, LAST),)
 ASCII_DIGITS: Ranges = ((0x30, 0x39),)
 ASCII_WORD: Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
@@ -18,7 +28,8 @@ ECMA_SPACE: Ranges = (
     (0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A),
     (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
 )  # fmt: skip
-ENCODED_LENGTHS = ((0, 0x7F), (0x80, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, LAST))
+FIRST_LONG = 0x80  # the first code point of more than one byte
+ENCODED_LENGTHS = ((FIRST_LONG, 0x7FF), (0x800, 0xD7FF), (0xE000, 0xFFFF), (0x10000, LAST))
 CONTINUATION = (0x80, 0xBF)
 
 
@@ -49,23 +60,52 @@ def inverse(ranges: Iterable[tuple[int, int]]) -> Ranges:
 @lru_cache(256)
 def having_category(prefix: str) -> Ranges:
     """Code points whose general category starts with ``prefix`` (``L``, ``Lu``, ``Nd`` ...)."""
-    return _where(lambda character: unicodedata.category(character).startswith(prefix))
+    return union(*(found for name, found in _categories().items() if name.startswith(prefix)))
+
+
+@lru_cache(1)
+def _categories() -> dict[str, Ranges]:
+    """The code points of every general category; one pass over the planes that have any."""
+    found: dict[str, list[tuple[int, int]]] = {name: [*pairs] for name, pairs in BARE_PLANES}
+    for low, high in VARIED_PLANES:
+        names = "".join(map(unicodedata.category, _characters(low, high)))
+        pairs = np.frombuffer(names.encode(), np.uint16)  # two letters each
+        starts = [0, *(np.flatnonzero(np.diff(pairs)) + 1).tolist(), len(pairs)]
+        for start, end in pairwise(starts):
+            found.setdefault(names[2 * start : 2 * start + 2], []).append(
+                (low + start, low + end - 1)
+            )
+    return {name: union(pairs) for name, pairs in found.items()}
+
+
+def _characters(low: int, high: int) -> str:
+    codes = np.arange(low, high + 1, dtype="<u4").tobytes()
+    return codes.decode("utf-32-le", "surrogatepass")
 
 
 @lru_cache(1)
 def python_word() -> Ranges:
     """What ``\\w`` of Python's ``re`` matches in text."""
-    return _where(lambda character: character.isalnum() or character == "_")
+    return _matching(r"\w+")
 
 
 @lru_cache(1)
 def python_digits() -> Ranges:
-    return _where(str.isdecimal)
+    return _matching(r"\d+")
 
 
 @lru_cache(1)
 def python_space() -> Ranges:
-    return _where(str.isspace)
+    return _matching(r"\s+")
+
+
+def _matching(run: str) -> Ranges:
+    """The code points that a pattern of Python matches runs of."""
+    return union(
+        (low + at.start(), low + at.end() - 1)
+        for low, high in VARIED_PLANES
+        for at in re.finditer(run, _characters(low, high))
+    )
 
 
 @lru_cache(4096)
@@ -88,15 +128,23 @@ def _case_groups() -> tuple[tuple[int, ...], ...]:
     """Code points that differ in case only, each group ascending."""
     groups: dict[int, set[int]] = {}
     first_of: dict[str, str] = {}  # the first character with that full case folding
-    for code in range(LAST_CASED + 1):
-        character = chr(code)
+    for character in _cased_characters():
         same = first_of.setdefault(character.casefold(), character)
         for other in (character.lower()[0], character.upper(), same):
             if other != character and len(other) == 1:
+                code = ord(character)
                 joined = {code, ord(other)}
                 joined |= groups.get(code, set()) | groups.get(ord(other), set())
                 groups.update(dict.fromkeys(joined, joined))
     return tuple(sorted({tuple(sorted(group)) for group in groups.values()}))
+
+
+def _cased_characters() -> Iterator[str]:
+    """The characters of all blocks in which one has another case."""
+    for start in range(0, LAST_CASED + 1, CASE_BLOCK):
+        block = _characters(start, min(start + CASE_BLOCK - 1, LAST_CASED))
+        if not block == block.lower() == block.upper() == block.casefold():
+            yield from block
 
 
 Sequence = tuple[tuple[int, int], ...]  # byte ranges of one encoded length
@@ -105,6 +153,23 @@ Sequence = tuple[tuple[int, int], ...]  # byte ranges of one encoded length
 @lru_cache(4096)
 def utf8(ranges: Ranges) -> Node:
     """The UTF-8 of one code point of the ranges; surrogates have none."""
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1] and not _is_surrogate(ranges[0][0]):
+        return literal(chr(ranges[0][0]))
+    ascii_bits = 0
+    for low, high in ranges:
+        if low < FIRST_LONG:
+            ascii_bits |= (2 << min(high, FIRST_LONG - 1)) - (1 << low)
+    longer = tuple((max(low, FIRST_LONG), high) for low, high in ranges if high >= FIRST_LONG)
+    return alternate(byte_set(ascii_bits), _long_utf8(longer))
+
+
+def _is_surrogate(code: int) -> bool:
+    return 0xD800 <= code < 0xE000
+
+
+@lru_cache(4096)
+def _long_utf8(ranges: Ranges) -> Node:
+    """The UTF-8 beyond ASCII, which most negated sets share."""
     sequences: list[Sequence] = []
     for low, high in ranges:
         for first, last in _encodable(low, high):
@@ -158,7 +223,3 @@ def _tree(sequences: tuple[Sequence, ...]) -> Node:
             for key, bits in bytes_by_tails.items()
         )
     )
-
-
-def _where(holds: Callable[[str], bool]) -> Ranges:
-    return union((code, code) for code in range(LAST + 1) if holds(chr(code)))

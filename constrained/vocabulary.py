@@ -5,8 +5,10 @@ Knows nothing of grammars. Special tokens have no bytes and are in no mask.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +58,11 @@ class Vocabulary:
         """Builds the trie, some 0.1 s for 50,000 tokens; ``load_vocabulary`` does so only once."""
         return cls(token_bytes, eos_token_ids, build_trie(token_bytes, set(eos_token_ids)))
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the tokens."""
+        return digest_of(self.token_bytes, self.eos_token_ids)
+
     @property
     def row_len(self) -> int:
         """Words of one mask row: ``ceil(size / 32)``."""
@@ -69,15 +76,18 @@ class Vocabulary:
 
     def prefix_row(self, withheld: bytes) -> Row:
         """The tokens that begin with ``withheld``, and those that are a beginning of it."""
-        first = bisect_left(self._sorted, withheld)
-        last = bisect_left(self._sorted, withheld + b"\xff" * (self.max_token_len + 1))
-        longer = self.order[first:last]
         shorter = [
             self.order[at]
-            for length in range(1, len(withheld))
+            for length in range(1, len(withheld) + 1)
             for at in self._equal_to(withheld[:length])
         ]
-        return self.row_of(np.concatenate((longer, np.array(shorter, np.int32))))
+        return self.row_of(np.append(self.extending(withheld), np.array(shorter, np.int32)))
+
+    def extending(self, text: bytes) -> npt.NDArray[np.int32]:
+        """int32 ``[n]``, the tokens that begin with ``text`` and go on after it."""
+        first = bisect_right(self._sorted, text)
+        last = bisect_left(self._sorted, text + b"\xff" * (self.max_token_len + 1), first)
+        return self.order[first:last]
 
     def _equal_to(self, token: bytes) -> range:
         first = bisect_left(self._sorted, token)
@@ -85,6 +95,16 @@ class Vocabulary:
         while last < len(self._sorted) and self._sorted[last] == token:
             last += 1
         return range(first, last)
+
+
+def digest_of(token_bytes: Sequence[bytes | None], eos_ids: Sequence[int]) -> str:
+    """A hash of tokens and of those that end the output."""
+    lengths = [-1 if token is None else len(token) for token in token_bytes]
+    digest = hashlib.sha256()
+    for numbers in (lengths, eos_ids):
+        digest.update(np.array([len(numbers), *numbers], np.int64).tobytes())
+    digest.update(b"".join(token for token in token_bytes if token is not None))
+    return digest.hexdigest()
 
 
 def build_trie(token_bytes: Sequence[bytes | None], without: Container[int]) -> Trie:

@@ -5,7 +5,6 @@ A file that cannot be read, or that does not fit the tokens, is made anew.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import tempfile
@@ -17,9 +16,9 @@ import numpy as np
 
 from sglang_lang.kernels.native import cache_folder
 
-from .vocabulary import Trie, Vocabulary, build_trie
+from .vocabulary import Trie, Vocabulary, build_trie, digest_of
 
-FORMAT = b"trie 1"  # of the files; another one is another hash
+FORMAT = "trie1"  # of the files, and how their names end
 HEADER = struct.Struct("<qq")  # lengths of `order` and of `node_bytes`; then the arrays
 
 
@@ -37,7 +36,7 @@ def load_vocabulary(
     """
     eos_ids = sorted(set(eos_token_ids))
     folder = cache_folder() / "vocabularies" if folder is None else folder
-    path = folder / f"{_digest(token_bytes, eos_ids)}.trie"
+    path = folder / f"{digest_of(token_bytes, eos_ids)}.{FORMAT}"
     num_spelled = sum(bool(token) for token in token_bytes)
     num_spelled -= sum(bool(token_bytes[token_id]) for token_id in eos_ids)
     trie = _read(path, len(token_bytes), num_spelled)
@@ -45,15 +44,6 @@ def load_vocabulary(
         trie = build_trie(token_bytes, eos_ids)
         _write(path, trie)
     return Vocabulary(token_bytes, eos_ids, trie)
-
-
-def _digest(token_bytes: Sequence[bytes | None], eos_ids: list[int]) -> str:
-    lengths = [-1 if token is None else len(token) for token in token_bytes]
-    digest = hashlib.sha256(FORMAT)
-    for numbers in (lengths, eos_ids):
-        digest.update(np.array([len(numbers), *numbers], np.int64).tobytes())
-    digest.update(b"".join(token for token in token_bytes if token is not None))
-    return digest.hexdigest()
 
 
 def _read(path: Path, num_tokens: int, num_spelled: int) -> Trie | None:

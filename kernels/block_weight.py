@@ -54,6 +54,10 @@ class GGUFWeight:
     raw: Tensor
     shape: tuple[int, int]
 
+    def rows(self, ids: Tensor) -> GGUFWeight:
+        """Some of the rows, in this order: ids [n] int64."""
+        return GGUFWeight(self.kind, self.raw[ids], (len(ids), self.shape[1]))
+
     def unpack(self) -> BlockWeight:
         """The same numbers with one value a byte.
 

@@ -126,7 +126,9 @@ class TokenToKVPool:
 
     def write(self, slots: Int32Array, rows: torch.Tensor) -> None:
         """Set K and V of the slots to what ``read`` gave."""
-        self._buffer.index_copy_(2, self._index(slots), rows.to(self._buffer.device))
+        rows = rows.to(self._buffer.device)
+        # As bytes: torch copies no float8 by index.
+        self._buffer.view(torch.uint8).index_copy_(2, self._index(slots), rows.view(torch.uint8))
 
     def rows_shape(self, count: int) -> tuple[int, ...]:
         """The shape of what ``read`` gives for ``count`` slots."""

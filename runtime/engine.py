@@ -7,6 +7,7 @@ be called from any thread, every coroutine awaited on any event loop.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -52,7 +53,10 @@ class Engine:
         checkpoint = open_checkpoint(self.server_args.model_path, self.server_args.load_format)
         self.model_name = self.server_args.served_model_name or checkpoint.name
         self._tokenizer = load_tokenizer(checkpoint, self.server_args)
-        self._manager = TokenizerManager(self._tokenizer, None)
+        self._manager = TokenizerManager(
+            self._tokenizer, None, generates=checkpoint.config.has_head
+        )
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._loop_thread.start()
@@ -167,7 +171,7 @@ class Engine:
             "served_model_name": self.model_name,
             "has_chat_template": self._tokenizer.chat_template is not None,
             "has_image_understanding": False,
-            "is_generation": True,
+            "is_generation": self._manager.generates,
         }
 
     def get_server_info(self) -> dict[str, Any]:
@@ -177,7 +181,7 @@ class Engine:
 
     def shutdown(self) -> None:
         """Stop the threads; requests still running end with EngineDeadError."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or os.getpid() != self._process:
             return
         self._call(self._stop())
         self._scheduler_thread.join(STOP_SECONDS)
@@ -230,8 +234,17 @@ class Engine:
         self._loop_thread.join(STOP_SECONDS)
         self._loop.close()
 
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if os.getpid() != self._process:  # nobody would ever do it
+            work.close()
+            raise EngineDeadError(
+                f"the engine's threads are in process {self._process}, from which this one was "
+                "forked: make an engine here, or ask a server"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._spawn(work)
         try:
             return future.result()
         except BaseException:
@@ -239,7 +252,7 @@ class Engine:
             raise
 
     async def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await asyncio.wrap_future(self._spawn(work))
 
     def _iterate(self, request: GenerateInput, with_text: bool) -> Iterator[dict[str, Any]]:
         stream = self._manager.stream(request)

@@ -134,15 +134,25 @@ class ZmqSchedulerClient:
         self._receiver.setsockopt(zmq.RCVHWM, MAX_WAITING_REPLIES)
         self._receiver.bind(self.addresses.from_scheduler)
         self._awaitable_receiver = zmq.asyncio.Socket.from_socket(self._receiver)
+        self._outbox: list[bytes] = []
 
     def send(self, messages: list[ToScheduler]) -> None:
-        self._sender.send(encode(messages), zmq.NOBLOCK)
+        """They leave in the loop's next turn, together with what others send in this one."""
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outbox.append(encode(messages))
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if outbox:  # parts of one message, which the reader takes one by one
+            self._sender.send_multipart(outbox, zmq.NOBLOCK)
 
     async def recv(self) -> list[FromScheduler]:
         first = decode_from_scheduler(await self._awaitable_receiver.recv())
         return first + _drain(self._receiver, decode_from_scheduler)
 
     def close(self) -> None:
+        self._flush()
         self._awaitable_receiver.close(linger=0)
         self._receiver.close(linger=0)
         self._sender.close(linger=0)

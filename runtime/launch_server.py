@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from types import FrameType
 
 from . import logs
-from .checkpoints.checkpoint import open_checkpoint
+from .checkpoints.embedded import fetch_embedded_model
 from .command_line import make_parser, parse_args
 from .errors import SGLangError
 from .listener import bind
 from .server.supervisor import SchedulerProcess
 from .server_args import ServerArgs, resolve
-from .text.chat import load_tokenizer
-from .text.tokenizer_manager import TokenizerManager
 
 __all__ = ["launch_server", "main", "make_parser"]
 
@@ -50,18 +48,15 @@ def launch_server(args: ServerArgs) -> None:
         SGLangError: it cannot start; the message names the flag or the file.
     """
     listener = bind(args)
-    checkpoint = open_checkpoint(args.model_path, args.load_format)
-    # The scheduler takes longest to start, so it goes first; this process imports the web stack
-    # and builds the tokenizer meanwhile.
+    if args.model_path is None:
+        fetch_embedded_model()  # here, or both processes would
+    # The scheduler takes longest to start, so it goes first; this process imports the rest and
+    # builds the tokenizer meanwhile.
     scheduler = SchedulerProcess(args)
     try:
-        from .server.context import ServerContext
         from .server.serve import serve
 
-        tokenizer = load_tokenizer(checkpoint, args)
-        manager = TokenizerManager(tokenizer, args.max_queued_requests, args.request_timeout)
-        name = args.served_model_name or checkpoint.name
-        serve(args, ServerContext(args, manager, checkpoint.config, name), scheduler, listener)
+        serve(args, scheduler, listener)
     finally:
         if scheduler.process.poll() is None:
             scheduler.process.kill()

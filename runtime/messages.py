@@ -213,7 +213,8 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``replaced`` counts tokens sent before that are withdrawn in favour of ``token_ids``
     (retokenised by jump-forward); the text already streamed stays a prefix of the text, and of a
-    request with logprobs nothing is withdrawn. Counters are totals so far. ``forced``: places
+    request with logprobs nothing is withdrawn. Counters are totals so far; of the
+    cached tokens ``host_tokens`` came back from the host tier. ``forced``: places
     in ``token_ids`` that jump-forward filled. ``pooled``: a pooling request's vector, float32.
     """
 
@@ -224,6 +225,7 @@ class RequestOutput(msgspec.Struct, omit_defaults=True, kw_only=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    host_tokens: int = 0
     forced_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
@@ -250,6 +252,7 @@ class SchedulerMetrics(msgspec.Struct, kw_only=True):
     num_queue_reqs: int
     num_grammar_queue_reqs: int
     num_retracted_reqs: int  # of those in the queue
+    num_paused_reqs: int  # while generation is paused, or memory released
     num_used_tokens: int
     max_total_num_tokens: int
     token_usage: float
@@ -257,6 +260,8 @@ class SchedulerMetrics(msgspec.Struct, kw_only=True):
     cache_hit_rate: float
     gen_throughput: float
     new_token_ratio: float
+    spec_accept_rate: float  # of the requests that have ended
+    spec_accept_length: float
     page_size: int
     context_len: int
     num_retracted_requests_total: int
@@ -267,6 +272,7 @@ class SchedulerMetrics(msgspec.Struct, kw_only=True):
     scheduler_idle_seconds_total: float
     num_grammar_cache_hit_total: int
     num_grammar_aborted_total: int
+    num_grammar_timeout_total: int
     eviction_duration_seconds: Histogram
     grammar_compilation_time_seconds: Histogram
 

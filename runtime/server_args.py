@@ -6,9 +6,12 @@ other code changes the arguments. Only the constructors of the top object of eac
 
 from __future__ import annotations
 
+import os
 from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from sglang_lang.kernels.cpu import numa
 
 from .errors import ServerArgsError
 from .logs import LogFormat
@@ -112,13 +115,19 @@ class ServerArgs:
         "default one in the cache folder for each port",
         None,
     )
+    responses_dir: str | None = _arg(
+        "folder where stored responses of /v1/responses survive a restart; else they are in memory",
+        None,
+    )
     # --- memory
     mem_fraction_static: float | None = _arg(
         "part of the free memory for weights and KV cache", None
     )
     max_total_tokens: int | None = _arg("KV slots; computed from memory when not given", None)
-    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = _arg(
-        "dtype of the KV cache; int8 (on a CPU) has a scale for each head of a token", "auto"
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "fp8"] = _arg(
+        "dtype of the KV cache; on a CPU also int8, with a scale for each head of a token, and fp8 "
+        "(e4m3, without scales)",
+        "auto",
     )
     page_size: int = _arg("tokens to a page of the KV cache", 1)
     kv_tier_size: float | None = _arg(
@@ -152,7 +161,14 @@ class ServerArgs:
     incremental_streaming_output: bool = _arg(
         "streams of /generate carry what is new, not all text and ids so far", False
     )
-    cpu_threads: int | None = _arg("threads of the model's forward pass on a CPU", None)
+    cpu_threads: int | None = _arg(
+        "threads of the model's forward pass on a CPU; by default one for each core", None
+    )
+    numa_node: int | None = _arg(
+        "run the model on the cores and in the memory of this NUMA node; by default on all, with "
+        "memory from each in turn",
+        None,
+    )
     # --- speculation
     speculative_algorithm: Literal["ngram", "none"] | None = _arg(
         "ngram drafts what followed the last tokens earlier in the same request, and verifies it "
@@ -227,7 +243,9 @@ def resolve(args: ServerArgs) -> ServerArgs:
         settled["kv_tier_size"] = 8.0
     settled_args = replace(args, **settled)
     _check_device(settled_args)
-    return settled_args
+    if on_gpu or (args.cpu_threads is not None and args.numa_node is None):
+        return settled_args
+    return replace(settled_args, cpu_threads=_cpu_threads(args))
 
 
 def _check_device(args: ServerArgs) -> None:
@@ -239,8 +257,10 @@ def _check_device(args: ServerArgs) -> None:
             raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
         if args.quantization:
             raise ServerArgsError(f"--quantization {args.quantization} needs --device cpu")
-        if args.kv_cache_dtype == "int8":
-            raise ServerArgsError("--kv-cache-dtype int8 needs --device cpu")
+        if args.kv_cache_dtype in ("int8", "fp8"):
+            raise ServerArgsError(f"--kv-cache-dtype {args.kv_cache_dtype} needs --device cpu")
+        if args.numa_node is not None:
+            raise ServerArgsError(f"--numa-node {args.numa_node} needs --device cpu")
         return
     if args.kernel_backend == "triton":
         raise ServerArgsError("--kernel-backend triton needs --device cuda")
@@ -256,6 +276,17 @@ def _check_device(args: ServerArgs) -> None:
             raise ServerArgsError(
                 f"{flag} float16: a CPU computes in bfloat16 or float32; choose one of these"
             )
+
+
+def _cpu_threads(args: ServerArgs) -> int | None:
+    """How many threads there should be; None leaves it to torch, which obeys OMP_NUM_THREADS."""
+    try:
+        placement = numa.place(numa.read_cores(), os.sched_getaffinity(0), args.numa_node)
+    except ValueError as error:
+        raise ServerArgsError(f"--numa-node: {error}") from error
+    if args.cpu_threads is None and "OMP_NUM_THREADS" not in os.environ:
+        return placement.threads
+    return args.cpu_threads
 
 
 def _has_nvidia_gpu() -> bool:

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from .backends.base import HasBackend
 from .choices import ChoicesSamplingMethod, token_length_normalized
-from .config import global_config
+from .config import check_backend, global_config
 from .ir import (
     SglExpr,
     SglExprList,
@@ -20,6 +20,7 @@ from .ir import (
     as_expression,
 )
 from .options import gen_options
+from .reasoning import marks_of
 from .sgl_function import SglFunction
 
 
@@ -83,7 +84,7 @@ def gen(
     Raises:
         ValueError: an invalid regex, or more than one constraint.
     """
-    if choices:
+    if choices is not None:
         return select(name, choices, temperature or 0.0, choices_method or token_length_normalized)
     options = gen_options(
         max_tokens=max_tokens,
@@ -179,9 +180,13 @@ def select(
     Raises:
         ValueError: there is nothing to choose from.
     """
-    if not choices or not all(isinstance(choice, str) and choice for choice in choices):
+    if not choices or isinstance(choices, str) or not all(map(_is_choice, choices)):
         raise ValueError(f"select needs a list of non-empty strings, got {choices!r}")
     return SglSelect(name, list(choices), temperature, choices_method)
+
+
+def _is_choice(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def image(expr: str | bytes) -> SglMedia:
@@ -246,15 +251,22 @@ def separate_reasoning(
     ``s[f"{name}_reasoning_content"]`` the thoughts.
 
     Raises:
-        ValueError: there is no expression to separate.
+        ValueError: there is no expression to separate, or no such model type.
     """
     if expr is None:
         raise ValueError("separate_reasoning needs the gen whose thoughts it separates")
+    marks_of(model_type)
     return SglSeparateReasoning(expr, model_type)
 
 
 def set_default_backend(backend: HasBackend | None) -> None:
-    """Where programs run that are given no backend."""
+    """Where programs run that are given no backend.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if backend is not None:
+        check_backend(backend)
     global_config.default_backend = backend
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +14,24 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-@cache
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The loop; started on first use."""
+    """The loop; started on first use. A process that was forked has one of its own."""
+    return _loop_of(os.getpid())
+
+
+@cache
+def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="sglang-lang", daemon=True).start()
     return loop
+
+
+def on_background_loop() -> bool:
+    """Whether this is code that the loop runs."""
+    try:
+        return asyncio.get_running_loop() is background_loop()
+    except RuntimeError:
+        return False
 
 
 def spawn(work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -30,23 +43,45 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine, from a thread that is not the loop's."""
     future = spawn(work)
     try:
-        return future.result()
+        return result_of(future)
     except BaseException:
         future.cancel()
         raise
 
 
+def result_of(future: Future[T]) -> T:
+    """A future's result; waits for it.
+
+    Raises:
+        RuntimeError: this is the loop's own thread, so that nothing would ever make it.
+    """
+    if not future.done() and on_background_loop():
+        raise RuntimeError(
+            "code that runs on the background loop, such as a ChoicesSamplingMethod, cannot wait "
+            "for what that loop has still to do"
+        )
+    return future.result()
+
+
 async def watch(future: Future[T]) -> T:
     """A future's result; who is cancelled while he waits takes it from nobody else."""
-    watched = asyncio.wrap_future(future)
-    watched.add_done_callback(_heard)
-    return await asyncio.shield(watched)
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        future.add_done_callback(lambda _: wake(loop, waiter))
+        await waiter
+    return future.result()
 
 
-def _heard(watched: asyncio.Future[Any]) -> None:
-    """asyncio logs an exception that nobody has asked for; who waited may have been cancelled."""
-    if not watched.cancelled():
-        watched.exception()
+def wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    """End the wait of a coroutine of ``loop``, from any thread; it may have been cancelled."""
+
+    def end_wait() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(end_wait)
 
 
 async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

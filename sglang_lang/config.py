@@ -35,7 +35,17 @@ class GlobalConfig:
         chosen = backend or self.default_backend
         if chosen is None:
             raise RuntimeError("no backend: pass backend=, or call sgl.set_default_backend(...)")
+        check_backend(chosen)
         return chosen.as_backend()
+
+
+def check_backend(chosen: HasBackend) -> None:
+    """TypeError for what is none, such as the URL of one."""
+    if not hasattr(chosen, "as_backend"):
+        raise TypeError(
+            f"a backend is one of sgl.RuntimeEndpoint(url), sgl.Engine(...), sgl.OpenAI(model), "
+            f"..., not {type(chosen).__name__}: {chosen!r}"
+        )
 
 
 global_config = GlobalConfig()

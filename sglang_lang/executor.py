@@ -14,10 +14,11 @@ from typing import Any
 
 from .backends.base import BaseBackend, Completion, Prompt
 from .backends.hosted import HostedBackend
-from .background import background_loop, spawn
+from .background import background_loop, result_of, spawn
 from .changes import Changes
 from .config import global_config
 from .errors import ProgramError
+from .inbox import Inbox
 from .ir import (
     GenOptions,
     SglConstantText,
@@ -80,8 +81,7 @@ class StreamExecutor:
         self.finished: float | None = None  # by time.perf_counter, when all was done
         self.body_thread: int | None = None  # of a stream, where the program's Python code runs
         self._scopes: dict[str, int] = {}
-        self._queue: asyncio.Queue[tuple[SglExpr | Future[None] | None, str]] = asyncio.Queue()
-        self._loop = background_loop()
+        self._inbox: Inbox[tuple[SglExpr | Future[None] | None, str]] = Inbox(background_loop())
         self._task = spawn(self._work())
 
     @property
@@ -104,22 +104,22 @@ class StreamExecutor:
             for part in expression:
                 self.submit(part)
             return
-        with self.promises.making():
+        with self.promises:
             if self.ended:
                 raise ProgramError("the program has ended; nothing can be added to it")
             self.declare(expression)
-            self._put(expression, program_line())
+            self._inbox.put((expression, program_line()))
 
     def mark(self) -> Future[None]:
         """Done when everything submitted so far is."""
         mark, waits = self.promises.mark()
         if waits:
-            self._put(mark, "")
+            self._inbox.put((mark, ""))
         return mark
 
     def sync(self) -> None:
         """Wait for everything submitted so far; raises what failed."""
-        self.mark().result()
+        result_of(self.mark())
 
     def end(self) -> None:
         """Finish what is submitted, here and in the forks, then take nothing more."""
@@ -134,7 +134,7 @@ class StreamExecutor:
     def close(self) -> None:
         """Take nothing more; waits for nothing."""
         self.ended = True
-        self._put(None, "")
+        self._inbox.put((None, ""))
 
     def cancel(self) -> None:
         """Stop at once, with the forks; requests on the way are aborted."""
@@ -187,16 +187,13 @@ class StreamExecutor:
         elif isinstance(expression, SglGen | SglSelect | SglVarScopeBegin) and expression.name:
             self.promises.declare(expression.name)
 
-    def _put(self, item: SglExpr | Future[None] | None, line: str) -> None:
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, (item, line))
-
     # ------------------------------------------------------------------ on the loop
 
     async def _work(self) -> None:
         line = ""
         try:
             while True:
-                item, line = await self._queue.get()
+                item, line = await self._inbox.get()
                 if item is None:
                     return
                 if isinstance(item, Future):
@@ -261,13 +258,17 @@ class StreamExecutor:
     async def _generate(self, expression: SglGen, marks: Marks | None = None) -> None:
         """The text goes to the transcript; with ``marks`` only the answer behind the thoughts."""
         options = self.options_of(expression)
-        prompt = await self.transcript.prompt()
+        is_followed = self.stream and (options.n or 1) == 1
+        prompt = await self.transcript.prompt(rendered=is_followed)
         call = Call("generated", expression.name, len(prompt.text), prompt.is_chat)
-        marks = marks and marks.behind(prompt.text)
-        if self.stream and (options.n or 1) == 1:
+        if is_followed:
+            marks = marks and marks.behind(prompt.text)
             completions = [await self._follow(prompt, options, call, marks)]
         else:
             completions = await self._ask(prompt, options)
+            self.transcript.opened(completions[0].opening)
+            call.prompt_length = len(self.transcript.shown)
+            marks = marks and marks.behind(self.transcript.shown)
             call.answered(completions[0].meta_info)
             await self.transcript.add(split_reasoning(completions[0].text, marks).answer, call)
         if marks is not None:  # they are places in the whole text, of which a part is shown

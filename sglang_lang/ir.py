@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from .choices import ChoicesSamplingMethod, token_length_normalized
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenOptions:
+class GenOptions(NamedTuple):
     """How one generation samples, stops and is constrained; None leaves it to ``run``.
 
     ``max_tokens`` and ``min_tokens`` count new tokens; the other names are the runtime's (see
@@ -49,10 +47,9 @@ class GenOptions:
         """These options, with the defaults where they say nothing."""
         if self.is_constrained:  # it takes the place of any other, and of the stops of a dtype
             stop = defaults.stop if defaults.dtype is None else None
-            defaults = replace(defaults, stop=stop, **_UNCONSTRAINED)
-        pairs = zip(_values(self), _values(defaults), strict=True)
-        merged = [mine if mine is not None else theirs for mine, theirs in pairs]
-        return GenOptions(**dict(zip(_OPTION_NAMES, merged, strict=True)))
+            defaults = defaults._replace(stop=stop, **_UNCONSTRAINED)
+        pairs = zip(self, defaults, strict=True)
+        return GenOptions._make(mine if mine is not None else theirs for mine, theirs in pairs)
 
     @property
     def is_constrained(self) -> bool:
@@ -65,8 +62,6 @@ class GenOptions:
         return [self.stop] if isinstance(self.stop, str) else list(self.stop)
 
 
-_OPTION_NAMES = tuple(one.name for one in dataclasses.fields(GenOptions))
-_values = attrgetter(*_OPTION_NAMES)
 _UNCONSTRAINED: Mapping[str, Any] = dict.fromkeys(
     ("regex", "json_schema", "ebnf", "structural_tag", "dtype")
 )

@@ -48,11 +48,11 @@ def gen_options(
     Raises:
         ValueError: an invalid regex or dtype, or more than one constraint.
     """
-    given = {"regex": regex, "json_schema": json_schema, "structural_tag": structural_tag}
-    given |= {"ebnf": others.get("ebnf"), "dtype": dtype}
-    said = [name for name in _CONSTRAINTS if given[name] is not None]
-    if len(said) > 1:
-        raise ValueError(f"gen takes one constraint, got {', '.join(said)}")
+    constraints = (regex, json_schema, others.get("ebnf"), structural_tag, dtype)
+    if len(constraints) - constraints.count(None) > 1:
+        pairs = zip(_CONSTRAINTS, constraints, strict=True)
+        said = ", ".join(name for name, value in pairs if value is not None)
+        raise ValueError(f"gen takes one constraint, got {said}")
     _check_regex(regex)
     kind = None
     if dtype is not None:

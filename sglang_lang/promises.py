@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 from .errors import ProgramError, UnknownVariableError
@@ -35,17 +33,19 @@ class Promises:
         # the failure that would have broken it.
         self._lock = threading.RLock()
 
-    @contextmanager
-    def making(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Promises made inside are broken by any later failure.
 
         Raises:
             ProgramError: the program has failed.
         """
-        with self._lock:
-            if self.error is not None:
-                raise self.error
-            yield
+        self._lock.acquire()
+        if self.error is not None:
+            self._lock.release()
+            raise self.error
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
     @property
     def is_waited_for(self) -> bool:

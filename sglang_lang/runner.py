@@ -167,10 +167,13 @@ def _in_order(
     An error, or the end of whoever takes them, ends the other runs too.
     """
     running: set[StreamExecutor] = set()
+    is_over = threading.Event()
 
     def one(item: dict[str, Any]) -> ProgramState:
         state = new_state(program, options, backend, stream=False)
         running.add(state.stream_executor)
+        if is_over.is_set():  # it began while the others were being ended
+            state.cancel()
         try:
             _run_body(program, (), item, state)
         except Exception:
@@ -200,6 +203,7 @@ def _in_order(
         except BaseException:
             for future in futures:
                 future.cancel()
+            is_over.set()
             for executor in list(running):
                 executor.cancel()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ RUN_OPTIONS: Mapping[str, Any] = {
     "top_logprobs_num": None,
     "return_text_in_logprobs": None,
 }
-_OPTION_NAMES = frozenset(item.name for item in dataclasses.fields(GenOptions))
+_OPTION_NAMES = frozenset(GenOptions._fields)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -300,7 +299,7 @@ class SglFunction:
         if isinstance(item, Mapping):
             return dict(item)
         names = [name for name in self.arg_names if name not in self.bound]
-        if isinstance(item, str) or len(item) != len(names):
+        if not isinstance(item, list | tuple) or len(item) != len(names):
             raise TypeError(f"{self.name} takes {names}, got {item!r}")
         return dict(zip(names, item, strict=True))
 
@@ -315,4 +314,4 @@ def _said(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gen_options(max_new_tokens: int, options: Mapping[str, Any]) -> GenOptions:
-    return gen_options(**options).over(dataclasses.replace(RUN_DEFAULTS, max_tokens=max_new_tokens))
+    return gen_options(**options).over(RUN_DEFAULTS._replace(max_tokens=max_new_tokens))

@@ -101,7 +101,7 @@ class Speculation:
             opening = prompt.content.lstrip()
             prompt = replace(prompt, content="")
         tokens = max(options.max_tokens or 0, self._num_tokens)
-        wide = replace(options, stop=None, max_tokens=tokens)
+        wide = options._replace(stop=None, max_tokens=tokens)
         answer = (await self._backend.generate(prompt, wide))[0]
         text = answer.text.lstrip() if opening else answer.text
         value = None
@@ -150,4 +150,4 @@ def _is_plain(options: GenOptions) -> bool:
 
 
 def _sampling(options: GenOptions) -> GenOptions:
-    return replace(options, stop=None, max_tokens=None)
+    return options._replace(stop=None, max_tokens=None)

@@ -66,6 +66,12 @@ class Transcript:
         self.role, self.content, self._stale = None, "", True
 
     @property
+    def _unrendered(self) -> list[dict[str, Any]]:
+        """The turns that the backend can render, if nothing but them has still to be rendered."""
+        can_wait = self._stale and not self._before and self._backend.renders_prompts
+        return self.messages[self._first_turn :] if can_wait else []
+
+    @property
     def last_call(self) -> Call | None:
         """That wrote what was added last."""
         last = self.history[-1] if self.history else None
@@ -110,12 +116,24 @@ class Transcript:
             self._show()
         return self.shown
 
-    async def prompt(self) -> Prompt:
-        """What a backend continues."""
-        text = await self.render()
+    def opened(self, opening: str | None) -> None:
+        """What the backend has rendered the unrendered turns of a prompt as; None for nothing."""
+        if opening is not None:
+            self._opening, self._stale = opening, False
+            self._show()
+
+    async def prompt(self, rendered: bool = True) -> Prompt:
+        """What a backend continues.
+
+        Args:
+            rendered: False may leave turns to the backend to render.
+        """
+        unrendered = self._unrendered if not rendered else []
+        text = self.content if unrendered else await self.render()
         template = self._backend.chat_template if self.role is not None else None
         return Prompt(
             text,
+            unrendered,
             is_chat=self.is_chat,
             messages=list(self.messages),
             role=self.role,

@@ -62,9 +62,10 @@ FORBIDDEN = {
 PACKAGES = {
     "kernels": {"torch", "numpy", "triton", "flashinfer"},
     "radix_cache": {"torch", "numpy"},
-    "constrained": {"numpy", "llguidance", "outlines_core"},
+    "constrained": {"numpy", "numba", "llguidance", "outlines_core"},
     "": {
         "httpx",
+        "aiohttp",
         "av",
         "openai",
         "anthropic",

@@ -37,7 +37,10 @@ BANNED_ATTRIBUTES = {
     ("yaml", "load"): "builds any object",
     ("np", "load"): "may read pickles",
 }
-ENVIRONMENT = {"CRUSOE_API_KEY", "SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"}
+ENVIRONMENT = {
+    *("CRUSOE_API_KEY", "SGLANG_LANG_CACHE", "SGLANG_LANG_CPU_ISA", "XDG_CACHE_HOME"),
+    "OMP_NUM_THREADS",  # torch's own: a number of threads chosen there is left alone
+}
 PRINTING_ALLOWED = {  # what people see in a terminal
     "runtime/launch_server.py",
     "sglang_lang/cli/__init__.py",

@@ -4,12 +4,16 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
-#include "byte_summary.h"
+#include "characters.h"
 #include "language.h"
+#include "loops.h"
+#include "rows.h"
 
 namespace grammar {
 
@@ -28,8 +32,9 @@ using Crossings = std::unordered_map<int32_t, std::vector<Nodes>>;
 
 // The part of a mask that depends on the lexeme alone: tokens that do not pass its end.
 struct MaskPart {
-  std::vector<int32_t> row;
+  SharedRow row;
   Crossings crossings;
+  bool has_crossings = true;  // false where they were not asked for
   int64_t epoch = 0;
 };
 
@@ -39,7 +44,9 @@ struct LexemeState {
   std::vector<int32_t> labels;
   int32_t only_byte = kNoByte;   // the one byte that may come, kNoByte or kManyBytes
   int32_t usual_next = kDead;    // the state that most bytes lead to
-  ByteSummary outside;           // bytes that do not lead back to this state, if most do
+  const Loop* loop = nullptr;
+  int32_t limit = 0;             // how many characters of its loop may come, at least
+  bool region_sought = false;    // whether it has been tried to find a loop over several states
   std::unique_ptr<MaskPart> part;
 
   int32_t after(uint8_t byte) const { return next[class_of[byte]]; }
@@ -66,6 +73,7 @@ class Automaton {
   virtual bool may_visit(int32_t) const { return true; }
   // A state that agrees with this one on texts shorter than the counts in it; else the same.
   virtual int32_t far(int32_t state, int) { return state; }
+  const Loop* keep(const Loop& loop) { return &loops_kept_.emplace_back(loop); }
   // How long the texts are that two states surely agree on; -1 where not even on the empty one.
   virtual int32_t agreed(int32_t first, int32_t second) { return first == second ? kNoCounts : -1; }
 
@@ -73,6 +81,7 @@ class Automaton {
   virtual void make(int32_t) {}  // puts a state that was not asked for before into `states_`
 
   std::vector<std::unique_ptr<LexemeState>> states_;
+  std::deque<Loop> loops_kept_;
 };
 
 // The derivatives of languages as states; any number of languages can start in it.
@@ -104,31 +113,39 @@ class LanguageAutomaton : public Automaton {
     if (static_cast<size_t>(node) >= states_.size()) states_.resize(languages.num_nodes());
     auto state = std::make_unique<LexemeState>();
     const ByteClasses& classes = languages.classes(node);
-    std::array<int32_t, 256> sizes{};
-    for (const uint8_t of : classes.of) ++sizes[of];
     state->class_of = classes.of.data();
     state->next.resize(classes.count);
     if (languages.nullable(node)) state->labels.push_back(0);
-    std::unordered_map<Node, int32_t> reached_by;
-    int32_t most = kUsualBytes, live_bytes = 0;
+    int32_t live_bytes = 0;
     for (int32_t i = 0; i < classes.count; ++i) {
       const Node next = languages.derivative(node, classes.first[i]);
       // What is too hard to tell counts as dead: some other way out is known to be alive.
       if (languages.emptiness(next) != Emptiness::kInhabited) continue;
       state->next[i] = next;
-      live_bytes += sizes[i];
+      live_bytes += classes.size[i];
       state->only_byte = live_bytes == 1 ? classes.first[i] : kManyBytes;
-      if ((reached_by[next] += sizes[i]) > most) {
-        most = reached_by[next];
-        state->usual_next = next;
-      }
     }
-    if (state->usual_next == node)
-      for (int byte = 0; byte < 256; ++byte)
-        if (state->after(static_cast<uint8_t>(byte)) != node) state->outside.add(static_cast<uint8_t>(byte));
+    if (live_bytes > kUsualBytes) state->usual_next = usual_next(*state, classes);
+    std::tie(state->loop, state->limit) = loops_.of(node);
     states_[node] = std::move(state);
   }
 
+  // The state that most bytes lead to, if they are many; kDead otherwise.
+  static int32_t usual_next(const LexemeState& state, const ByteClasses& classes) {
+    int32_t most = kUsualBytes, usual = kDead;
+    for (int32_t i = 0; i < classes.count; ++i) {
+      if (state.next[i] == kDead || state.next[i] == usual) continue;
+      int32_t bytes = 0;
+      for (int32_t j = i; j < classes.count; ++j)
+        if (state.next[j] == state.next[i]) bytes += classes.size[j];
+      if (bytes <= most) continue;
+      most = bytes;
+      usual = state.next[i];
+    }
+    return usual;
+  }
+
+  Loops loops_{&languages};
   size_t max_nodes_ = kMaxNodes;
 };
 

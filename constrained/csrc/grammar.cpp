@@ -137,10 +137,8 @@ extern "C" {
 void* vocabulary_new(const uint8_t* bytes, const int32_t* skip, const int32_t* tokens,
                      int32_t num_nodes, const int32_t* order, int32_t num_tokens,
                      int32_t row_words) {
-  auto vocabulary = std::make_shared<Vocabulary>();
-  vocabulary->set_trie(bytes, skip, tokens, num_nodes);
-  vocabulary->order.assign(order, order + num_tokens);
-  vocabulary->row_words = row_words;
+  auto vocabulary = std::make_shared<Vocabulary>(row_words);
+  vocabulary->set_trie(bytes, skip, tokens, num_nodes, order, num_tokens);
   return new SharedVocabulary(std::move(vocabulary));
 }
 
@@ -156,7 +154,7 @@ void vocabulary_set_tokens(void* vocabulary, const uint8_t* text, const int32_t*
 void vocabulary_set_limits(void* vocabulary, int64_t max_part_bytes, int64_t max_row_bytes) {
   Vocabulary& v = *shared(vocabulary);
   v.max_part_bytes = max_part_bytes;
-  v.max_row_bytes = max_row_bytes;
+  v.rows.max_bytes = max_row_bytes;
 }
 
 void vocabulary_free(void* vocabulary) { delete static_cast<SharedVocabulary*>(vocabulary); }
@@ -212,9 +210,10 @@ int32_t languages_after(void* languages, int32_t state, const uint8_t* text, int
 void languages_prepare(void* languages, int32_t state) {
   LanguageStore* store = store_of(languages);
   const Guard guard(store->mutex());
+  Row words(store->vocabulary->row_words);
+  MaskRow row(words.data(), store->vocabulary->row_words);
   Crossings crossings;
-  std::vector<int32_t> row(store->vocabulary->row_words);
-  MaskParts(store->vocabulary.get(), &store->automaton).add(state, row.data(), &crossings);
+  MaskParts(store->vocabulary.get(), &store->automaton).add(state, true, &row, &crossings);
 }
 
 int64_t languages_num_nodes(void* languages) {
@@ -239,6 +238,12 @@ void machine_set_place(void* machine, int32_t place, void* automaton, int32_t st
   const Guard guard(machine_of(machine)->mutex());
   machine_of(machine)->set_place(place, static_cast<Automaton*>(automaton), start, also, edges,
                                  num_edges);
+}
+
+// Args: targets: how many, then the place and the nested place of each.
+void machine_set_targets(void* machine, int32_t place, int32_t label, const int32_t* targets) {
+  const Guard guard(machine_of(machine)->mutex());
+  machine_of(machine)->set_targets(place, label, targets);
 }
 
 void machine_set_captured(void* machine, int32_t place, int32_t label, int32_t captured,

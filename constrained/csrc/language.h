@@ -49,6 +49,8 @@ struct ByteClasses {
   std::array<uint8_t, 256> of;
   int32_t count;
   std::array<uint8_t, 256> first;  // the least byte of each class
+  std::array<uint16_t, 256> size;  // of each class
+  int32_t number;  // among those that are kept
 };
 
 // An explicit deterministic automaton, its transitions sorted by state.
@@ -58,6 +60,7 @@ struct Table {
   std::vector<int32_t> targets;
   std::vector<uint8_t> accepting;
   std::vector<uint8_t> alive;  // per state, whether an accepting one can be reached
+  bool is_acyclic = true;      // surely, as all transitions lead to later states
 
   // Fills `alive`, from the accepting states backwards.
   void note_alive() {
@@ -65,8 +68,10 @@ struct Table {
     std::vector<int32_t> reached;
     for (size_t state = 0; state < accepting.size(); ++state) {
       if (accepting[state]) reached.push_back(static_cast<int32_t>(state));
-      for (int32_t i = begin[state]; i < begin[state + 1]; ++i)
+      for (int32_t i = begin[state]; i < begin[state + 1]; ++i) {
         sources[targets[i]].push_back(static_cast<int32_t>(state));
+        is_acyclic &= targets[i] > static_cast<int32_t>(state);
+      }
     }
     alive = accepting;
     for (size_t at = 0; at < reached.size(); ++at) {
@@ -76,6 +81,18 @@ struct Table {
         reached.push_back(source);
       }
     }
+  }
+
+  bool same(const Table& o) const {
+    return begin == o.begin && bytes == o.bytes && targets == o.targets && accepting == o.accepting;
+  }
+
+  size_t hash() const {
+    Key key(targets);
+    key.insert(key.end(), begin.begin(), begin.end());
+    key.insert(key.end(), bytes.begin(), bytes.end());
+    key.insert(key.end(), accepting.begin(), accepting.end());
+    return KeyHash()(key);
   }
 
   int32_t next(int32_t state, uint8_t byte) const {
@@ -90,7 +107,7 @@ class Languages {
   Languages() {
     numbers_.reserve(kUsualNodes);  // for to grow takes long
     unique(Kind::kAlternation, {}, false, Emptiness::kEmpty);
-    add_table({{0, 0}, {}, {}, {1}, {}});
+    add_table({{0, 0}, {}, {}, {1}, {}, true});
     unique(Kind::kTable, {0, 0}, true, Emptiness::kInhabited);
     unique(Kind::kComplement, {kNothing}, true, Emptiness::kInhabited);
   }
@@ -99,10 +116,17 @@ class Languages {
   int32_t depth(Node node) const { return nodes_[node].depth; }
   bool nullable(Node node) const { return nodes_[node].nullable; }
 
+  // The number of a table. Equal ones are one, so that languages read from disk are those in use.
   int32_t add_table(Table table) {
+    const size_t hash = table.hash();
+    const auto [first, last] = table_numbers_.equal_range(hash);
+    for (auto found = first; found != last; ++found)
+      if (tables_[found->second].same(table)) return found->second;
     table.note_alive();
     tables_.push_back(std::move(table));
-    return static_cast<int32_t>(tables_.size()) - 1;
+    const int32_t number = static_cast<int32_t>(tables_.size()) - 1;
+    table_numbers_.emplace(hash, number);
+    return number;
   }
 
   Node table_state(int32_t table, int32_t state) {
@@ -210,6 +234,8 @@ class Languages {
         return kNothing;
     const bool is_nullable =
         std::all_of(parts.begin(), parts.end(), [this](Node part) { return nullable(part); });
+    if (std::binary_search(parts.begin(), parts.end(), kEpsilon))
+      return is_nullable ? kEpsilon : kNothing;
     return unique(Kind::kIntersection, std::move(parts), is_nullable,
                   is_nullable ? Emptiness::kInhabited : Emptiness::kUnknown);
   }
@@ -293,6 +319,39 @@ class Languages {
     return nodes_[node].far[level];
   }
 
+  // What a language begins with: a part, repeated up to so often, before the rest.
+  struct Repeated {
+    Node part, rest;
+    int32_t most;
+    bool is_last;  // the part comes once
+  };
+
+  // The part is kNothing where nothing is repeated, or what may be empty.
+  Repeated repeated_first(Node node) {
+    Node rest = kEpsilon;
+    for (; kind(node) == Kind::kConcat; node = args(node)[0]) rest = concat(args(node)[1], rest);
+    Repeated found{kNothing, rest, 1, true};
+    if (kind(node) == Kind::kRepeat)
+      found = {args(node)[0], rest, args(node)[2] == kUnbounded ? INT32_MAX : args(node)[2], false};
+    else if (kind(node) == Kind::kByteSet || kind(node) == Kind::kAlternation)
+      found.part = node;
+    if (nullable(found.part)) found.part = kNothing;
+    return found;
+  }
+
+  // An intersection: its only part that may have more, if the others are
+  // complements of what surely has finitely many; else the language itself.
+  Node without_exceptions(Node node) const {
+    if (kind(node) != Kind::kIntersection) return node;
+    Node found = kNothing;
+    for (const Node part : args(node)) {
+      if (kind(part) == Kind::kComplement && is_finite(args(part)[0])) continue;
+      if (found != kNothing) return node;
+      found = part;
+    }
+    return found == kNothing ? node : found;
+  }
+
   // The least count above kSmallCounts[level], kNoCounts if there is none.
   int32_t slack(Node node, int level) const { return nodes_[node].slack[level]; }
 
@@ -312,6 +371,20 @@ class Languages {
 
   Kind kind(Node node) const { return nodes_[node].kind; }
   const Key& args(Node node) const { return nodes_[node].args; }
+  // Whether a language surely has finitely many texts.
+  bool is_finite(Node node) const {
+    switch (kind(node)) {
+      case Kind::kTable:
+        return tables_[args(node)[0]].is_acyclic;
+      case Kind::kByteSet:
+        return true;
+      case Kind::kAlternation:
+        return std::all_of(args(node).begin(), args(node).end(),
+                           [this](Node part) { return is_finite(part); });
+      default:
+        return false;
+    }
+  }
   bool known_inhabited(Node node) const { return nodes_[node].empty == Emptiness::kInhabited; }
 
   Node unique(Kind kind, Key args, bool is_nullable, Emptiness empty) {
@@ -424,6 +497,14 @@ class Languages {
     partitions.erase(std::unique(partitions.begin(), partitions.end()), partitions.end());
     if (partitions.empty()) return kept(numbered({}));
     if (partitions.size() == 1) return partitions[0];
+    Key numbers;
+    for (const ByteClasses* partition : partitions) numbers.push_back(partition->number);
+    const ByteClasses*& known = joint_[numbers];
+    if (known == nullptr) known = joint(partitions);
+    return known;
+  }
+
+  const ByteClasses* joint(const std::vector<const ByteClasses*>& partitions) {
     std::array<int32_t, 256> labels{};
     int32_t count = 1;
     for (const ByteClasses* partition : partitions) {
@@ -450,6 +531,7 @@ class Languages {
           ++result.count;
         }
       }
+      ++result.size[recent];
       result.of[byte] = static_cast<uint8_t>(recent);
     }
     return result;
@@ -460,7 +542,9 @@ class Languages {
     Key key(64);
     std::memcpy(key.data(), classes.of.data(), 256);
     std::unique_ptr<ByteClasses>& found = partitions_[key];
-    if (!found) found = std::make_unique<ByteClasses>(classes);
+    if (found) return found.get();
+    found = std::make_unique<ByteClasses>(classes);
+    found->number = static_cast<int32_t>(partitions_.size());
     return found.get();
   }
 
@@ -528,12 +612,10 @@ class Languages {
     path->insert(node);
     int64_t total = nullable(node);
     const ByteClasses& partition = classes(node);
-    std::array<int32_t, 256> sizes{};
-    for (const uint8_t of : partition.of) ++sizes[of];
     for (int32_t i = 0; i < partition.count && total < limit; ++i) {
       const int64_t inner = count_words(derivative(node, partition.first[i]), limit, counted, path);
       if (inner < 0) return -1;
-      total += sizes[i] * inner;
+      total += partition.size[i] * inner;
     }
     path->erase(node);
     return (*counted)[node] = std::min(total, limit);
@@ -565,7 +647,9 @@ class Languages {
   std::deque<Entry> nodes_;  // grows without moving what is in it, and without a pause
   std::unordered_map<Key, Node, KeyHash> numbers_;
   std::vector<Table> tables_;
+  std::unordered_multimap<size_t, int32_t> table_numbers_;  // by hash
   std::unordered_map<Key, std::unique_ptr<ByteClasses>, KeyHash> partitions_;
+  std::unordered_map<Key, const ByteClasses*, KeyHash> joint_;  // by the numbers of partitions
 };
 
 }  // namespace grammar

@@ -29,7 +29,7 @@ constexpr int32_t kUncaptured = -1;  // instead of a captured text: take the edg
 constexpr size_t kMaxForced = 4096;
 constexpr int64_t kBytesPerTrieState = 160;  // by measurement
 
-enum NeedKind : int32_t { kNeedPlace = 0, kNeedCaptured = 1 };
+enum NeedKind : int32_t { kNeedPlace = 0, kNeedCaptured = 1, kNeedTargets = 2 };
 
 struct Need {
   int32_t kind, first, second, third;
@@ -44,6 +44,7 @@ struct Target {
 
 struct Edge {
   bool captures = false;
+  bool is_known = true;  // otherwise its targets are asked for when they are needed
   std::vector<Target> targets;
 };
 
@@ -101,7 +102,7 @@ class Machine : public MaskOwner {
 
   ~Machine() {
     const std::lock_guard<std::mutex> guard(vocabulary_->mutex);
-    vocabulary_->forget_rows(this);
+    vocabulary_->rows.forget(this);
   }
 
   std::mutex& mutex() { return vocabulary_->mutex; }
@@ -122,9 +123,17 @@ class Machine : public MaskOwner {
       Edge edge;
       edge.captures = *edges++ != 0;
       place.captures |= edge.captures;
-      edges = read_targets(edges, &edge.targets);
+      edge.is_known = *edges >= 0;
+      edges = edge.is_known ? read_targets(edges, &edge.targets) : edges + 1;
       place.edges.push_back(std::move(edge));
     }
+  }
+
+  void set_targets(int32_t place, int32_t label, const int32_t* targets) {
+    Edge& edge = places_[place].edges[label];
+    edge.targets.clear();
+    read_targets(targets, &edge.targets);
+    edge.is_known = true;
   }
 
   void set_captured(int32_t place, int32_t label, int32_t captured, const int32_t* targets) {
@@ -181,17 +190,16 @@ class Machine : public MaskOwner {
   }
 
   // Writes the tokens that may come next, the end of the text among them; returns 0 or kNeeds.
-  int32_t fill(int32_t state, int32_t* row) {
-    if (vocabulary_->copy_row(this, state, row)) return 0;
-    std::memset(row, 0, sizeof(int32_t) * vocabulary_->row_words);
-    const Configurations configurations = states_[state];
+  int32_t fill(int32_t state, int32_t* words) {
+    if (vocabulary_->rows.copy(*this, state, words)) return 0;
+    MaskRow row(words, vocabulary_->row_words);
     bool complete = true;
-    for (const Configuration& c : configurations)
-      if (c.place != kNone) complete &= fill_configuration(c, row);
+    for (const Configuration& c : states_[state])
+      if (c.place != kNone) complete &= fill_configuration(c, &row);
     if (!complete) return kNeeds;
     if (accepting(state))
-      for (const int32_t token : vocabulary_->eos_tokens) Vocabulary::allow(token, row);
-    vocabulary_->keep_row(this, state, row);
+      for (const int32_t token : vocabulary_->eos_tokens) Vocabulary::allow(token, row.words());
+    vocabulary_->rows.keep(this, state, &row);
     return 0;
   }
 
@@ -215,7 +223,7 @@ class Machine : public MaskOwner {
     return static_cast<int64_t>(states_.size()) * 128 + static_cast<int64_t>(steps_.size()) * 48 +
            static_cast<int64_t>(stacks_.size() + captures_.size()) * 56 +
            trie_states_ * kBytesPerTrieState +
-           vocabulary_->kept_bytes(this);
+           vocabulary_->rows.bytes_of(*this);
   }
 
  private:
@@ -300,6 +308,11 @@ class Machine : public MaskOwner {
     for (const int32_t label : labels) {
       const Edge& edge = places_[c.place].edges[label];
       const std::vector<Target>* targets = &edge.targets;
+      if (!edge.is_known) {
+        need(kNeedTargets, c.place, label);
+        complete = false;
+        continue;
+      }
       if (edge.captures && c.captured != kUncaptured) {
         const auto& known = captured_targets_[pair_key(c.place, label)];
         const auto found = known.find(c.captured);
@@ -331,10 +344,9 @@ class Machine : public MaskOwner {
     const uint64_t key = static_cast<uint64_t>(state) << 8 | byte;
     const auto known = steps_.find(key);
     if (known != steps_.end()) return known->second;
-    const Configurations configurations = states_[state];
     Configurations following;
     bool complete = true;
-    for (const Configuration& c : configurations)
+    for (const Configuration& c : states_[state])
       if (c.place != kNone) complete &= advance_configuration(c, byte, &following);
     if (!complete) return kNeeds;
     return steps_[key] = number(std::move(following));
@@ -367,13 +379,26 @@ class Machine : public MaskOwner {
     return byte;
   }
 
-  bool fill_configuration(const Configuration& c, int32_t* row) {
+  bool fill_configuration(const Configuration& c, MaskRow* row) {
     Crossings scratch;
     MaskParts parts(vocabulary_.get(), places_[c.place].automaton);
-    const Crossings* crossings = parts.add(c.lexeme, row, &scratch);
+    const bool want_crossings = !ends_text(c);
+    const Crossings* crossings = parts.add(c.lexeme, want_crossings, row, &scratch);
     bool complete = true;
-    for (const auto& [lexeme, ranges] : *crossings) complete &= cross(c, lexeme, ranges, row);
+    if (!want_crossings) return true;
+    for (const auto& [lexeme, ranges] : *crossings) complete &= cross(c, lexeme, ranges, row->words());
     return complete;
+  }
+
+  // Whether nothing but the end follows the lexemes of a configuration, whichever they are.
+  bool ends_text(const Configuration& c) const {
+    if (stacks_[c.stack].second != kNone) return false;
+    for (const Edge& edge : places_[c.place].edges) {
+      if (edge.captures || !edge.is_known) return false;
+      for (const Target& target : edge.targets)
+        if (target.place != kNone) return false;
+    }
+    return true;
   }
 
   // The tokens that go on after the lexeme, by walking below nodes from the state that follows.
@@ -420,18 +445,18 @@ class Machine : public MaskOwner {
   bool walk_below(int32_t start, int32_t node, int32_t* row) {
     const Vocabulary& v = *vocabulary_;
     const int32_t last = v.skip(node);
-    std::vector<std::pair<int32_t, int32_t>> open{{last, start}};
+    open_.assign(1, {last, start});
     bool complete = true;
     for (++node; node < last;) {
-      while (node >= open.back().first) open.pop_back();
-      const int32_t state = step(open.back().second, v.byte(node));
+      while (node >= open_.back().first) open_.pop_back();
+      const int32_t state = step(open_.back().second, v.byte(node));
       if (state == kDead || state == kNeeds) {
         complete &= state == kDead;
         node = v.skip(node);
         continue;
       }
       v.allow_tokens_at(node, row);
-      open.push_back({v.skip(node), state});
+      open_.push_back({v.skip(node), state});
       ++node;
     }
     return complete;
@@ -446,12 +471,13 @@ class Machine : public MaskOwner {
   std::vector<std::pair<int32_t, int32_t>> captures_;  // text before, last byte
   std::unordered_map<uint64_t, int32_t> capture_numbers_;
   std::unordered_map<uint64_t, std::unordered_map<int32_t, std::vector<Target>>> captured_targets_;
-  std::vector<Configurations> states_;
+  std::deque<Configurations> states_;
   std::unordered_map<Configurations, int32_t, ConfigurationsHash> numbers_;
   std::unordered_map<uint64_t, int32_t> steps_;
   std::unordered_map<int32_t, Chain> chains_;
   std::vector<Need> needs_;
   std::vector<int32_t> scratch_row_;
+  std::vector<std::pair<int32_t, int32_t>> open_;  // where subtrees end, and the state in them
 };
 
 }  // namespace grammar

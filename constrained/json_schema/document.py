@@ -1,92 +1,92 @@
-"""A schema document: its subschemas by place, and what ``$ref`` points to within it.
+"""A schema document: the formulas of its places, and what ``$ref`` points to within it.
 
-Knows the keywords that hold schemas (of 2020-12, 2019-09 and draft 4 to 7), not what they mean.
-Nothing is ever fetched: a reference that leaves the document is refused.
+A place is looked at when it is asked for. Nothing is ever fetched: a reference that leaves the
+document is refused.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag
 
 from ..errors import GrammarError, UnsupportedGrammarError
-from .keyword_sets import BEYOND_TYPE
+from .document_names import (
+    ROOT_URI,
+    DocumentNames,
+    PlaceKind,
+    base_uri_of,
+    escaped,
+    joined,
+    kind_within,
+)
+from .formula import Formula, at, plain
+from .keyword_sets import BEYOND_TYPE, NAMING_KEYWORDS
+from .subschema import Subschema
 
-SCHEMA_KEYWORDS = frozenset(
-    "additionalProperties additionalItems contains contentSchema else if items not propertyNames "
-    "then unevaluatedItems unevaluatedProperties".split()
-)
-SCHEMA_LIST_KEYWORDS = frozenset("allOf anyOf items oneOf prefixItems".split())
-SCHEMA_MAP_KEYWORDS = frozenset(
-    "$defs definitions dependencies dependentSchemas patternProperties properties".split()
-)
-NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))
 BESIDE_REFERENCE = (BEYOND_TYPE | {"type"}) - {"$ref"}
 MAX_REFERENCES = 16  # that lead on to each other
-ROOT_URI = "https://schema.invalid/"  # base of documents without $id; never fetched, never shown
-
-
-class Subschema:
-    """The schema at one place of the document; identity is equality.
-
-    Args:
-        value: its JSON, an object or a boolean.
-        pointer: JSON pointer from the root of the document.
-        base_uri: what relative references in it are resolved against.
-    """
-
-    __slots__ = ("base_uri", "pointer", "value")
-
-    def __init__(self, value: Any, pointer: str, base_uri: str) -> None:
-        self.value: dict[str, Any] | bool = value
-        self.pointer = pointer
-        self.base_uri = base_uri
-
-    def keyword(self, name: str) -> Any:
-        return self.value.get(name) if isinstance(self.value, dict) else None
 
 
 class Document:
     """The subschemas of one schema document.
 
     Args:
-        root: the parsed JSON of the schema.
+        root: the parsed JSON of the schema, no part of which stands in two places.
 
-    Raises:
+    Attributes:
+        root: the formula of the whole.
+
+    Raises (as do the methods):
         GrammarError: a place that must hold a schema holds something else.
         UnsupportedGrammarError: a keyword needs what a single document cannot tell.
     """
 
     def __init__(self, root: dict[str, Any] | bool) -> None:
         self._root_value = root
-        self._subschemas: dict[str, Subschema] = {}
-        self._resources: dict[str, str] = {ROOT_URI: ""}  # URI -> pointer
-        self._anchors: dict[str, str] = {}  # URI with fragment -> pointer
+        self._root_uri = base_uri_of(root, ROOT_URI) if isinstance(root, dict) else ROOT_URI
+        self._subschemas: dict[int, Subschema] = {}  # by identity of the value
         self._referenced: dict[tuple[str, str], Subschema | None] = {}
-        self._dynamic_anchors: Counter[str] = Counter()
-        self.root = self._register_tree(root, "", ROOT_URI)
+        self.root = at(self._subschema(root, "", ROOT_URI))
 
-    def child(self, schema: Subschema, keyword: str, step: str | int | None = None) -> Subschema:
-        """The subschema in a keyword of ``schema``, or at one name or index in it.
+    def formula(self, schema: Subschema, keyword: str, step: str | int | None = None) -> Formula:
+        """What the subschema in a keyword of ``schema``, or at one name or index in it, demands.
 
-        Where that says nothing but ``$ref``, it is what the reference points to.
+        Where that says nothing but ``$ref``, it is the formula of what the reference points to.
         """
-        path = f"/{keyword}" if step is None else f"/{keyword}/{_escape(step)}"
-        found = self._subschemas[schema.pointer + path]
-        for _ in range(MAX_REFERENCES):
-            value = found.value
-            if isinstance(value, bool) or "$ref" not in value:
-                break
-            if not value.keys().isdisjoint(BESIDE_REFERENCE) or not isinstance(value["$ref"], str):
-                break
-            target = self._resolve(found.base_uri, value["$ref"])
-            if target is None:  # an error, and told as one when its values are asked for
-                break
-            found = target
-        return found
+        assert isinstance(schema.value, dict)
+        value = schema.value[keyword]
+        if step is not None:
+            value = value[step]
+        known = plain(value)
+        if known is not None:
+            return known
+        found = self._subschemas.get(id(value))
+        if found is None:
+            path = keyword if step is None else f"{keyword}/{escaped(step)}"
+            found = self._subschema(value, f"{schema.pointer}/{path}", schema.base_uri)
+        return self._followed(found)
 
-    def reference(self, schema: Subschema, keyword: str) -> Subschema:
+    def formulas(self, schema: Subschema, keyword: str) -> Iterator[tuple[str, Formula]]:
+        """The subschemas in a keyword that holds an object of them (and lists), by name."""
+        assert isinstance(schema.value, dict)
+        named = schema.value.get(keyword, {})
+        if not isinstance(named, dict):
+            raise _wrong(keyword, "must be an object of schemas", schema.pointer)
+        for name, value in named.items():
+            if keyword != "dependencies" or not isinstance(value, list):
+                yield name, plain(value) or self.formula(schema, keyword, name)
+
+    def branches(self, schema: Subschema, keyword: str) -> list[Formula]:
+        """The subschemas in a keyword that holds a list of them."""
+        assert isinstance(schema.value, dict)
+        listed = schema.value.get(keyword, [])
+        if not isinstance(listed, list):
+            raise _wrong(keyword, "must be a list of schemas", schema.pointer)
+        return [self.formula(schema, keyword, index) for index in range(len(listed))]
+
+    def reference(self, schema: Subschema, keyword: str) -> Formula:
         """What the ``$ref`` or ``$dynamicRef`` of ``schema`` points to."""
         reference = schema.keyword(keyword)
         if not isinstance(reference, str):
@@ -101,7 +101,24 @@ class Document:
             )
         if keyword == "$dynamicRef":
             self._check_static(schema, reference, target)
-        return target
+        return at(target)
+
+    @cached_property
+    def _names(self) -> DocumentNames:
+        return DocumentNames(self._root_value)
+
+    def _followed(self, schema: Subschema) -> Formula:
+        for _ in range(MAX_REFERENCES):
+            value = schema.value
+            if isinstance(value, bool) or "$ref" not in value:
+                break
+            if not value.keys().isdisjoint(BESIDE_REFERENCE) or not isinstance(value["$ref"], str):
+                break
+            target = self._resolve(schema.base_uri, value["$ref"])
+            if target is None:  # an error, and told as one when its values are asked for
+                break
+            schema = target
+        return at(schema)
 
     def _resolve(self, base_uri: str, reference: str) -> Subschema | None:
         place = (base_uri, reference)
@@ -114,120 +131,64 @@ class Document:
         if reference.startswith("#"):
             uri, fragment = base_uri, reference[1:]
         else:
-            uri, fragment = urldefrag(_join(base_uri, reference))
+            uri, fragment = urldefrag(joined(base_uri, reference))
         if fragment and not fragment.startswith("/"):
-            pointer = self._anchors.get(f"{uri}#{unquote(fragment)}")
+            pointer = self._names.anchors.get(f"{uri}#{unquote(fragment)}")
+        elif uri in (ROOT_URI, self._root_uri):
+            pointer = unquote(fragment)
         else:
-            start = self._resources.get(uri)
+            start = self._names.resources.get(uri)
             pointer = None if start is None else start + unquote(fragment)
         return None if pointer is None else self._locate(pointer)
 
     def _check_static(self, schema: Subschema, reference: str, target: Subschema) -> None:
         """Refuses a ``$dynamicRef`` whose target depends on the path by which it was reached."""
         anchor = urldefrag(reference).fragment
-        if target.keyword("$dynamicAnchor") == anchor and self._dynamic_anchors[anchor] > 1:
+        if target.keyword("$dynamicAnchor") == anchor and self._names.dynamic_anchors[anchor] > 1:
             raise UnsupportedGrammarError(
                 f"$dynamicRef {reference!r} has more than one possible target",
                 keyword="$dynamicRef",
                 pointer=schema.pointer,
             )
 
-    def _register_tree(self, value: Any, pointer: str, base_uri: str) -> Subschema:
-        """Registers a schema and every subschema that a keyword in it holds."""
-        first = self._register(value, pointer, base_uri)
-        pending = [first]
-        while pending:
-            schema = pending.pop()
-            pending.extend(
-                self._register(child, schema.pointer + path, schema.base_uri)
-                for path, child in _children(schema)
-            )
-        return first
-
-    def _register(self, value: Any, pointer: str, base_uri: str) -> Subschema:
-        if not isinstance(value, dict | bool):
+    def _subschema(self, value: Any, pointer: str, outer_uri: str) -> Subschema:
+        """The schema at a place."""
+        known = self._subschemas.get(id(value))
+        if known is not None:
+            return known
+        if isinstance(value, bool):
+            return Subschema(value, pointer, outer_uri)
+        if not isinstance(value, dict):
             raise GrammarError("a schema must be an object or a boolean", pointer=pointer)
-        if isinstance(value, dict):
-            if not value.keys().isdisjoint(NAMING_KEYWORDS):
-                base_uri = self._register_names(value, pointer, base_uri)
-            if "$recursiveRef" in value:
-                raise UnsupportedGrammarError(
-                    "$recursiveRef is not supported", keyword="$recursiveRef", pointer=pointer
-                )
-        schema = self._subschemas[pointer] = Subschema(value, pointer, base_uri)
+        if "$recursiveRef" in value:
+            raise UnsupportedGrammarError(
+                "$recursiveRef is not supported", keyword="$recursiveRef", pointer=pointer
+            )
+        named = not value.keys().isdisjoint(NAMING_KEYWORDS)
+        base_uri = base_uri_of(value, outer_uri) if named else outer_uri
+        schema = self._subschemas[id(value)] = Subschema(value, pointer, base_uri)
         return schema
-
-    def _register_names(self, value: dict[str, Any], pointer: str, base_uri: str) -> str:
-        identifier = value.get("$id", value.get("id"))
-        if isinstance(identifier, str):
-            uri, fragment = urldefrag(_join(base_uri, identifier))
-            if fragment:  # draft 4 to 7: an anchor
-                self._anchors[f"{uri}#{fragment}"] = pointer
-            else:
-                base_uri = uri
-                self._resources[uri] = pointer
-        for keyword in ("$anchor", "$dynamicAnchor"):
-            anchor = value.get(keyword)
-            if isinstance(anchor, str):
-                self._anchors[f"{base_uri}#{anchor}"] = pointer
-                self._dynamic_anchors[anchor] += keyword == "$dynamicAnchor"
-        return base_uri
 
     def _locate(self, pointer: str) -> Subschema | None:
         """The schema at a pointer, also below keywords that hold no schemas by themselves."""
-        known = self._subschemas.get(pointer)
-        if known is not None:
-            return known
         value: Any = self._root_value
+        kind: PlaceKind = "schema"
         base_uri, path = ROOT_URI, ""
         for step in pointer.split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
             if isinstance(value, dict) and name in value:
-                value = value[name]
+                base_uri = base_uri_of(value, base_uri) if kind == "schema" else base_uri
+                value, kind = value[name], kind_within(kind, name, value[name])
             elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
-                value = value[int(name)]
+                value, kind = value[int(name)], "schema" if kind == "list" else "other"
             else:
                 return None
-            path += f"/{step}"
-            base_uri = self._subschemas[path].base_uri if path in self._subschemas else base_uri
-        if path in self._subschemas:
-            return self._subschemas[path]
+            path += f"/{escaped(name)}"
         if not isinstance(value, dict | bool):
             return None
-        return self._register_tree(value, path, base_uri)
-
-
-def _children(schema: Subschema) -> list[tuple[str, Any]]:
-    """Path (a piece of JSON pointer) and value of each schema that a keyword holds."""
-    if isinstance(schema.value, bool):
-        return []
-    found: list[tuple[str, Any]] = []
-    for keyword, value in schema.value.items():
-        if keyword in SCHEMA_LIST_KEYWORDS and isinstance(value, list):
-            found += [(f"/{keyword}/{index}", item) for index, item in enumerate(value)]
-        elif keyword in SCHEMA_LIST_KEYWORDS and keyword != "items":
-            raise _wrong(keyword, "must be a list of schemas", schema.pointer)
-        elif keyword in SCHEMA_MAP_KEYWORDS:
-            if not isinstance(value, dict):
-                raise _wrong(keyword, "must be an object of schemas", schema.pointer)
-            found += [
-                (f"/{keyword}/{_escape(name)}", item)
-                for name, item in value.items()
-                if not (keyword == "dependencies" and isinstance(item, list))
-            ]
-        elif keyword in SCHEMA_KEYWORDS:
-            found.append((f"/{keyword}", value))
-    return found
-
-
-def _join(base_uri: str, reference: str) -> str:
-    """``urljoin`` that also knows fragments of URIs without hierarchy, such as URNs."""
-    return base_uri + reference if reference.startswith("#") else urljoin(base_uri, reference)
-
-
-def _escape(step: str | int) -> str:
-    text = str(step)
-    return text.replace("~", "~0").replace("/", "~1") if "/" in text or "~" in text else text
+        if kind != "schema":
+            self._names.add(value, path, base_uri)
+        return self._subschema(value, path, base_uri)
 
 
 def _wrong(keyword: str, message: str, pointer: str) -> GrammarError:

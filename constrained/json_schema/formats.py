@@ -6,6 +6,8 @@ regular (leap seconds at other offsets, say) a part of them: what is admitted is
 
 from __future__ import annotations
 
+from functools import cache
+
 _LEAP_YEAR = r"(?:\d{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DATE = (
     r"(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
@@ -100,6 +102,7 @@ _ASCII_PART = {
 USUAL_FORMATS = ("date-time", "date", "time", "email", "uri", "uuid", "ipv4", "hostname")
 
 
+@cache
 def format_pattern(name: str) -> str | None:
     """The anchored pattern of a known format, None for one that stays an annotation."""
     pattern = _PATTERNS.get(_ASCII_PART.get(name, name))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .document import Subschema
 from .keyword_sets import BEYOND_TYPE, TYPES
+from .subschema import Subschema
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,18 +38,27 @@ FALSE = AnyOf(())
 OF_TYPE = {name: Subschema({"type": name}, "", "") for name in TYPES}
 
 
-def at(schema: Subschema) -> Formula:
-    """The formula of a schema; those that say nothing, or a type only, become one each."""
-    value = schema.value
-    if isinstance(value, bool):
-        return TRUE if value else FALSE
-    if value.keys().isdisjoint(BEYOND_TYPE):
+def plain(value: object) -> Formula | None:
+    """The formula of a schema that says nothing, or a type only; there is one for each.
+
+    Args:
+        value: its JSON. None comes back for all others, and for what is no schema.
+    """
+    if isinstance(value, dict):
+        if not value.keys().isdisjoint(BEYOND_TYPE):
+            return None
         if "type" not in value:
             return TRUE
         name = value["type"]
-        if isinstance(name, str):
-            return OF_TYPE.get(name, schema)
-    return schema
+        return OF_TYPE.get(name) if isinstance(name, str) else None
+    if isinstance(value, bool):
+        return TRUE if value else FALSE
+    return None
+
+
+def at(schema: Subschema) -> Formula:
+    """The formula of a schema."""
+    return plain(schema.value) or schema
 
 
 def all_of(parts: Iterable[Formula]) -> Formula:

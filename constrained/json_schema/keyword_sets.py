@@ -1,4 +1,4 @@
-"""The keywords of JSON Schema that say something of a value, by what they speak of."""
+"""The keywords of JSON Schema, by what they speak of and by what they hold."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ COMBINING_KEYWORDS = frozenset(
     "$ref $dynamicRef allOf anyOf oneOf not if propertyNames dependentSchemas dependencies "
     "unevaluatedItems unevaluatedProperties".split()
 )
-BEYOND_TYPE = (
-    NUMBER_KEYWORDS
-    | STRING_KEYWORDS
-    | ARRAY_KEYWORDS
-    | OBJECT_KEYWORDS
-    | COMBINING_KEYWORDS
-    | {"const", "enum", "$recursiveRef"}
+VALUE_KEYWORDS = NUMBER_KEYWORDS | STRING_KEYWORDS | ARRAY_KEYWORDS | OBJECT_KEYWORDS
+BEYOND_TYPE = VALUE_KEYWORDS | COMBINING_KEYWORDS | {"const", "enum", "$recursiveRef"}
+SCHEMA_KEYWORDS = frozenset(
+    "additionalProperties additionalItems contains contentSchema else if items not propertyNames "
+    "then unevaluatedItems unevaluatedProperties".split()
 )
+SCHEMA_LIST_KEYWORDS = frozenset("allOf anyOf items oneOf prefixItems".split())
+SCHEMA_MAP_KEYWORDS = frozenset(
+    "$defs definitions dependencies dependentSchemas patternProperties properties".split()
+)
+NAMING_KEYWORDS = frozenset(("$id", "id", "$anchor", "$dynamicAnchor"))

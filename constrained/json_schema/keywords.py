@@ -7,38 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..regex_tree import Node, alternate, intersect
-from .document import Document, Subschema
+from .constants import bounded_number, equal_to_one
+from .document import Document
 from .formats import format_pattern
-from .formula import FALSE, TRUE, at
+from .formula import TRUE, Formula
 from .keyword_sets import (
     ARRAY_KEYWORDS,
     NUMBER_KEYWORDS,
     OBJECT_KEYWORDS,
     STRING_KEYWORDS,
     TYPES,
+    VALUE_KEYWORDS,
 )
 from .number_language import (
     INTEGER,
-    MAX_DIGITS,
     NUMBER,
     at_least,
     at_most,
-    equal_to,
     multiple_of,
 )
 from .shapes import (
     ANY,
     BOOLEAN,
-    FALSE_TEXT,
-    NONE,
     NULL,
-    SCALAR,
-    TRUE_TEXT,
     ArrayShape,
     ItemGroup,
     ObjectShape,
@@ -46,17 +43,45 @@ from .shapes import (
     SomeItems,
     Values,
 )
-from .string_language import (
-    STRING,
-    exactly,
-    matching,
-    of_length,
-)
+from .string_language import STRING, matching, of_length
+from .subschema import Subschema
 
 MAX_LENGTH = 1_000_000
+COUNTING_KEYWORDS = OBJECT_KEYWORDS - {
+    "required",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+}
 ONE_TYPE = {name: frozenset((name,)) for name in TYPES}
-PLAIN_TYPES = {"null": NULL, "boolean": BOOLEAN}
-EVERY_SCALAR = [NULL, BOOLEAN, NUMBER, STRING]
+
+
+@cache
+def of_types(types: frozenset[str]) -> Values:
+    """The values of some types."""
+    if types == TYPES:
+        return ANY
+    return Values(
+        scalars_of(types),
+        ANY.arrays if "array" in types else (),
+        ANY.objects if "object" in types else (),
+    )
+
+
+def scalars_of(
+    types: frozenset[str], numbers: Node | None = None, strings: Node | None = None
+) -> Node:
+    """The scalars of some types; where given, only these numbers and strings."""
+    scalars = []
+    if "null" in types:
+        scalars.append(NULL)
+    if "boolean" in types:
+        scalars.append(BOOLEAN)
+    if "number" in types or "integer" in types:
+        scalars.append(numbers or (NUMBER if "number" in types else INTEGER))
+    if "string" in types:
+        scalars.append(strings or STRING)
+    return scalars[0] if len(scalars) == 1 else alternate(*scalars)
 
 
 class KeywordReader:
@@ -80,6 +105,9 @@ class KeywordReader:
         """
         assert isinstance(schema.value, dict)
         types, present = self._types(schema), schema.value.keys()
+        is_constant = "const" in present or "enum" in present
+        if present.isdisjoint(VALUE_KEYWORDS):
+            return self._constants(schema, types) if is_constant else of_types(types)
         arrays, objects = ANY.arrays, ANY.objects
         if not present.isdisjoint(ARRAY_KEYWORDS):
             arrays = (self._array(schema),)
@@ -90,27 +118,19 @@ class KeywordReader:
             arrays if "array" in types else (),
             objects if "object" in types else (),
         )
-        if "const" in present or "enum" in present:
-            return result & self._constants(schema)
-        return result
+        return result & self._constants(schema, types) if is_constant else result
 
     def _scalars(self, schema: Subschema, types: frozenset[str]) -> Node:
         assert isinstance(schema.value, dict)
         present = schema.value.keys()
-        scalars = [language for name, language in PLAIN_TYPES.items() if name in types]
-        if "number" in types or "integer" in types:
-            numbers = NUMBER if "number" in types else INTEGER
-            if not present.isdisjoint(NUMBER_KEYWORDS):
-                numbers = intersect(numbers, *self._numbers(schema))
-            scalars.append(numbers)
-        if "string" in types:
-            strings = STRING
-            if not present.isdisjoint(STRING_KEYWORDS):
-                strings = intersect(*(self._strings(schema) or (STRING,)))
-            scalars.append(strings)
-        if len(scalars) == 1:
-            return scalars[0]
-        return SCALAR if scalars == EVERY_SCALAR else alternate(*scalars)
+        numbers = strings = None
+        if not present.isdisjoint(NUMBER_KEYWORDS) and ("number" in types or "integer" in types):
+            numbers = intersect(NUMBER if "number" in types else INTEGER, *self._numbers(schema))
+        if not present.isdisjoint(STRING_KEYWORDS) and "string" in types:
+            strings = intersect(*(self._strings(schema) or (STRING,)))
+        if numbers is None and strings is None:
+            return of_types(types).scalars
+        return scalars_of(types, numbers, strings)
 
     def _types(self, schema: Subschema) -> frozenset[str]:
         names = schema.keyword("type")
@@ -124,22 +144,16 @@ class KeywordReader:
                 raise _wrong(schema, "type", f"names no JSON type: {name!r}")
         return frozenset(found)
 
-    def _constants(self, schema: Subschema) -> Values:
+    def _constants(self, schema: Subschema, types: frozenset[str]) -> Values:
         value = schema.value
         assert isinstance(value, dict)
         result = ANY
         if "const" in value:
-            result = _constant(value["const"], schema)
+            result = equal_to_one((value["const"],), types, schema)
         if "enum" in value:
             if not isinstance(value["enum"], list):
                 raise _wrong(schema, "enum", "must be a list")
-            options = NONE
-            scalars = []
-            for constant in value["enum"]:
-                found = _constant(constant, schema)
-                scalars.append(found.scalars)
-                options = options | Values(arrays=found.arrays, objects=found.objects)
-            result = result & (options | Values(alternate(*scalars)))
+            result = result & equal_to_one(value["enum"], types, schema)
         return result
 
     def _numbers(self, schema: Subschema) -> list[Node]:
@@ -185,12 +199,14 @@ class KeywordReader:
         return parts
 
     def _array(self, schema: Subschema) -> ArrayShape:
+        assert isinstance(schema.value, dict)
+        present = schema.value.keys()
         some: tuple[SomeItems, ...] = ()
-        if schema.keyword("contains") is not None:
+        if "contains" in present:
             minimum = _count(schema, "minContains")
             some = (
                 SomeItems(
-                    at(self._document.child(schema, "contains")),
+                    self._document.formula(schema, "contains"),
                     minimum=1 if minimum is None else minimum,
                     maximum=_count(schema, "maxContains"),
                 ),
@@ -205,75 +221,49 @@ class KeywordReader:
 
     def _item_groups(self, schema: Subschema) -> tuple[ItemGroup, ...]:
         """``prefixItems`` and ``items``; in older drafts ``items`` and ``additionalItems``."""
-        items = schema.keyword("items")
+        assert isinstance(schema.value, dict)
+        value, document = schema.value, self._document
         prefix_keyword, rest_keyword = ("prefixItems", "items")
-        if isinstance(items, list):
+        if isinstance(value.get("items"), list):
             prefix_keyword, rest_keyword = ("items", "additionalItems")
-        prefix = schema.keyword(prefix_keyword) or []
-        rest = schema.keyword(rest_keyword)
-        if not prefix and rest is None:
+        has_rest = rest_keyword in value
+        prefix: tuple[Formula, ...] = ()
+        if prefix_keyword in value:
+            prefix = tuple(document.branches(schema, prefix_keyword))
+        if not prefix and not has_rest:
             return ()
-        formulas = (
-            at(self._document.child(schema, prefix_keyword, index)) for index in range(len(prefix))
-        )
-        rest_formula = TRUE if rest is None else at(self._document.child(schema, rest_keyword))
-        return (ItemGroup(tuple(formulas), rest_formula, covers_rest=rest is not None),)
+        rest = document.formula(schema, rest_keyword) if has_rest else TRUE
+        return (ItemGroup(prefix, rest, covers_rest=has_rest),)
 
     def _object(self, schema: Subschema) -> ObjectShape:
-        required = schema.keyword("required")
+        assert isinstance(schema.value, dict)
+        present = schema.value.keys()
+        required = schema.value.get("required")
         names = [] if isinstance(required, bool | None) else _names(schema, "required", required)
-        return ObjectShape(
-            self._property_groups(schema),
-            tuple(dict.fromkeys(names)),
+        shape = ObjectShape(self._property_groups(schema), tuple(dict.fromkeys(names)))
+        if present.isdisjoint(COUNTING_KEYWORDS):
+            return shape
+        return shape._replace(
             min_properties=_count(schema, "minProperties") or 0,
             max_properties=_count(schema, "maxProperties"),
             dependent=_dependent(schema),
         )
 
     def _property_groups(self, schema: Subschema) -> tuple[PropertyGroup, ...]:
-        named = schema.keyword("properties") or {}
-        patterns = schema.keyword("patternProperties") or {}
-        additional = schema.keyword("additionalProperties")
-        if not named and not patterns and additional is None:
+        assert isinstance(schema.value, dict)
+        named = tuple(self._document.formulas(schema, "properties"))
+        patterns: tuple[tuple[Node, Formula], ...] = ()
+        if "patternProperties" in schema.value:
+            pointer = f"{schema.pointer}/patternProperties"
+            patterns = tuple(
+                (matching(pattern, pointer), formula)
+                for pattern, formula in self._document.formulas(schema, "patternProperties")
+            )
+        has_rest = "additionalProperties" in schema.value
+        if not named and not patterns and not has_rest:
             return ()
-        child = self._document.child
-        return (
-            PropertyGroup(
-                tuple((name, at(child(schema, "properties", name))) for name in named),
-                tuple(
-                    (
-                        matching(pattern, f"{schema.pointer}/patternProperties"),
-                        at(child(schema, "patternProperties", pattern)),
-                    )
-                    for pattern in patterns
-                ),
-                TRUE if additional is None else at(child(schema, "additionalProperties")),
-                covers_rest=additional is not None,
-            ),
-        )
-
-
-def _constant(value: Any, schema: Subschema) -> Values:
-    """The one JSON value, in all its spellings."""
-    if value is None:
-        return Values(NULL)
-    if isinstance(value, bool):
-        return Values(TRUE_TEXT if value else FALSE_TEXT)
-    if isinstance(value, int | Decimal):
-        return Values(equal_to(_bounded_number(schema, "const or enum", Decimal(value))))
-    if isinstance(value, str):
-        return Values(exactly(value))
-    if isinstance(value, list):
-        items = tuple(_equals(item, schema) for item in value)
-        group = ItemGroup(items, FALSE, covers_rest=True, evaluates=False)
-        return Values(arrays=(ArrayShape((group,), len(items), len(items)),))
-    named = tuple((name, _equals(item, schema)) for name, item in value.items())
-    rules = PropertyGroup(named, additional=FALSE, covers_rest=True, evaluates=False)
-    return Values(objects=(ObjectShape((rules,), tuple(value)),))
-
-
-def _equals(value: Any, schema: Subschema) -> Subschema:
-    return Subschema({"const": value}, schema.pointer, schema.base_uri)
+        rest = self._document.formula(schema, "additionalProperties") if has_rest else TRUE
+        return (PropertyGroup(named, patterns, rest, covers_rest=has_rest),)
 
 
 def _dependent(schema: Subschema) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -307,21 +297,7 @@ def _number(schema: Subschema, keyword: str) -> Decimal:
     value = schema.keyword(keyword)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise _wrong(schema, keyword, f"must be a number, got {value!r}")
-    return _bounded_number(schema, keyword, Decimal(value))
-
-
-def _bounded_number(schema: Subschema, keyword: str, value: Decimal) -> Decimal:
-    if (
-        value
-        and not -MAX_DIGITS < value.adjusted() < MAX_DIGITS
-        or len(value.as_tuple().digits) > MAX_DIGITS
-    ):
-        raise UnsupportedGrammarError(
-            f"{keyword} has a number of more than {MAX_DIGITS} digits",
-            keyword=keyword,
-            pointer=schema.pointer,
-        )
-    return value
+    return bounded_number(schema, keyword, Decimal(value))
 
 
 def _count(schema: Subschema, keyword: str) -> int | None:
@@ -329,7 +305,7 @@ def _count(schema: Subschema, keyword: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, Decimal) and value == value.to_integral_value():
-        value = int(_bounded_number(schema, keyword, value))
+        value = int(bounded_number(schema, keyword, value))
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise _wrong(schema, keyword, f"must be a non-negative integer, got {value!r}")
     return value

@@ -11,7 +11,7 @@ from ..languages import is_empty
 from .array_states import may_close, needed_formulas, next_items, opening_state
 from .formula import FALSE, TRUE, Formula
 from .normaliser import Normaliser
-from .object_states import ObjectPlan
+from .object_states import ObjectPlan, required_formulas
 from .shapes import ArrayShape, ObjectShape
 from .states import ArrayState, ObjectState
 
@@ -42,6 +42,8 @@ class Liveness:
         """Whether some finite JSON value satisfies the formula."""
         if formula is TRUE or formula is FALSE:
             return formula is TRUE
+        if self._normaliser.values(formula).scalars.empty is False:  # the usual case
+            return True
         return self._least(formula, lambda: self._has_value(formula))
 
     def opens_array(self, shape: ArrayShape) -> bool:
@@ -50,6 +52,9 @@ class Liveness:
 
     def opens_object(self, shape: ObjectShape) -> bool:
         """Whether some object is of this shape."""
+        required = required_formulas(shape)
+        if required is not None:  # the usual case, without a plan
+            return all(map(self.satisfiable, required))
         state = self.plan(shape).opening_state()
         return state is not None and self.completes_object(state)
 

@@ -14,22 +14,34 @@ from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..languages import count_words, is_empty
 from ..network import END, Edge, State, Target
-from ..regex_tree import EPSILON, Node, alternate, complement, concat, intersect, literal
+from ..regex_tree import (
+    EPSILON,
+    Concat,
+    Literal,
+    Node,
+    Words,
+    alternate,
+    complement,
+    concat,
+    intersect,
+    literal,
+)
 from .array_states import item_formulas, may_close, next_items, opening_state
 from .document import Document
-from .formula import Formula, all_of, at, negation
+from .formula import Formula, all_of, negation
 from .liveness import Liveness
 from .normaliser import Normaliser
 from .number_language import CANONICAL_NUMBER, INTEGER, NUMBER, PLAIN_INTEGER
-from .object_states import ObjectPlan
+from .object_states import ObjectPlan, formulas_without_patterns
 from .property_sequence import PropertySequence
-from .punctuation import Punctuation
+from .punctuation import punctuation_of
 from .shapes import BOOLEAN, NULL, ArrayShape, ObjectShape
 from .states import ArrayState, JsonState, ObjectState, UniqueItemState, ValueState
 from .string_language import STRING
 
 MAX_FORMULAS = 20_000
 ONE_SPELLING = alternate(NULL, BOOLEAN, STRING, CANONICAL_NUMBER)
+NO_NUMBERS = (NULL, BOOLEAN, STRING)
 NOT_WHOLE = intersect(NUMBER, complement(INTEGER))
 WHOLE_WITH_FRACTION = intersect(INTEGER, complement(PLAIN_INTEGER))
 
@@ -49,11 +61,11 @@ class JsonNetwork:
     def __init__(self, schema: dict[str, Any] | bool, options: JsonOptions) -> None:
         document = Document(schema)
         self._options = options
-        self._punctuation = Punctuation(options)
+        self._punctuation = punctuation_of(options)
         self._normaliser = Normaliser(document, options)
         self._liveness = Liveness(self._normaliser, options.any_order)
         self._sequences: dict[ObjectPlan, PropertySequence] = {}
-        root = at(document.root)
+        root = document.root
         self.start = ValueState(root)
         self._check(root)
         if not self._liveness.satisfiable(root):
@@ -166,7 +178,8 @@ class JsonNetwork:
         pending = [root]
         while pending:
             values = self._normaliser.values(pending.pop())
-            is_empty(values.scalars)  # may be too hard to tell, and then not in mid-text
+            if values.scalars.empty is None:
+                is_empty(values.scalars)  # may be too hard to tell, and then not in mid-text
             found: list[Formula] = []
             for array in values.arrays:
                 if array not in seen:
@@ -186,6 +199,9 @@ class JsonNetwork:
                 )
 
     def _check_keys(self, shape: ObjectShape) -> list[Formula]:
+        formulas = formulas_without_patterns(shape)
+        if formulas is not None:  # the usual case, without a plan
+            return formulas
         plan = self._liveness.plan(shape)
         choices = (*plan.declared, *plan.others)
         return [choice.formula for choice in choices] + [
@@ -226,9 +242,19 @@ class JsonNetwork:
             )
 
 
+def _begins_with_quote(scalars: Node) -> bool:
+    """Whether that is plain to see."""
+    first = scalars.first if isinstance(scalars, Concat) else scalars
+    texts = first.texts if isinstance(first, Words) else ()
+    texts = (first.text,) if isinstance(first, Literal) else texts
+    return bool(texts) and all(text.startswith(b'"') for text in texts)
+
+
 @lru_cache(4096)
 def without_idle_fraction(scalars: Node) -> Node:
     """Scalars without spellings such as ``1.0`` where all numbers are whole."""
+    if scalars in NO_NUMBERS or _begins_with_quote(scalars):
+        return scalars
     try:
         whole = is_empty(intersect(scalars, NOT_WHOLE))
     except UnsupportedGrammarError:  # too hard to tell; either spelling is right

@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 
 from ..errors import GrammarError, UnsupportedGrammarError
 from ..json_options import JsonOptions
 from ..languages import is_empty, matches
 from ..regex_tree import intersect
-from .document import Document, Subschema
-from .formula import FALSE, TRUE, AllOf, AnyOf, Formula, any_of, at
+from .document import Document
+from .formula import FALSE, TRUE, AllOf, AnyOf, Formula, any_of
 from .keyword_sets import COMBINING_KEYWORDS
 from .keywords import KeywordReader
 from .shapes import (
@@ -33,6 +32,7 @@ from .shapes import (
     formula_of_item,
 )
 from .string_language import STRING, quoted_text
+from .subschema import Subschema
 
 MAX_TRACKED_BRANCHES = 6
 COMPILE_SECONDS = 2.0  # of this thread's CPU time
@@ -57,6 +57,7 @@ class Normaliser:
         self._known: dict[Formula, Values | None] = {}  # None while it is being computed
         self._tracked: dict[Formula, Values | None] = {}
         self._deadline = time.thread_time() + COMPILE_SECONDS
+        self._not_before = time.perf_counter() + COMPILE_SECONDS  # which takes less to read
 
     def values(self, formula: Formula, tracking: bool = False) -> Values:
         """The values that satisfy a formula.
@@ -71,7 +72,7 @@ class Normaliser:
             return known
         if formula in all_known:
             raise ReferenceLoopError("$ref leads back to itself", keyword="$ref")
-        if len(all_known) % 16 == 0 and time.thread_time() > self._deadline:
+        if len(all_known) % 16 == 0 and self._is_late():
             raise GrammarError(f"the schema takes more than {COMPILE_SECONDS} s to compile")
         all_known[formula] = None  # in progress
         try:
@@ -80,6 +81,9 @@ class Normaliser:
             del all_known[formula]
             raise
         return result
+
+    def _is_late(self) -> bool:
+        return time.perf_counter() > self._not_before and time.thread_time() > self._deadline
 
     def lift_deadline(self) -> None:
         """What is still asked after compilation is little, and must not fail."""
@@ -136,36 +140,32 @@ class Normaliser:
 
     def _combined(self, schema: Subschema, tracking: bool) -> Iterator[Values]:
         """One set for each keyword that brings in other schemas."""
+        assert isinstance(schema.value, dict)
+        present, document = schema.value.keys(), self._document
         for keyword in ("$ref", "$dynamicRef"):
-            if schema.keyword(keyword) is not None:
-                yield self.values(at(self._document.reference(schema, keyword)), tracking)
-        for branch in self._branches(schema, "allOf"):
+            if keyword in present:
+                yield self.values(document.reference(schema, keyword), tracking)
+        for branch in document.branches(schema, "allOf"):
             yield self.values(branch, tracking)
-        if schema.keyword("anyOf") is not None:
-            branches = self._branches(schema, "anyOf")
+        if "anyOf" in present:
+            branches = document.branches(schema, "anyOf")
             yield self._any([self.values(branch, tracking) for branch in branches], tracking)
-        if schema.keyword("oneOf") is not None:
-            branches = self._branches(schema, "oneOf")
+        if "oneOf" in present:
+            branches = document.branches(schema, "oneOf")
             yield self._one_of([self.values(branch, tracking) for branch in branches])
-        if schema.keyword("not") is not None:
+        if "not" in present:
             yield self._without(ANY, self._child_values(schema, "not"))
-        if schema.keyword("if") is not None:
+        if "if" in present:
             yield self._conditional(schema, tracking)
-        if schema.keyword("propertyNames") is not None:
+        if "propertyNames" in present:
             names = intersect(self._child_values(schema, "propertyNames").scalars, STRING)
-            yield replace(ANY, objects=(ObjectShape(keys=names),))
+            yield ANY._replace(objects=(ObjectShape(keys=names),))
         for keyword in ("dependentSchemas", "dependencies"):
-            for name, value in (schema.keyword(keyword) or {}).items():
-                if not isinstance(value, list):
-                    dependent = at(self._document.child(schema, keyword, name))
-                    yield self._where_present(name, self.values(dependent, tracking))
-
-    def _branches(self, schema: Subschema, keyword: str) -> list[Formula]:
-        count = len(schema.keyword(keyword) or ())
-        return [at(self._document.child(schema, keyword, index)) for index in range(count)]
+            for name, dependent in document.formulas(schema, keyword):
+                yield self._where_present(name, self.values(dependent, tracking))
 
     def _child_values(self, schema: Subschema, keyword: str, tracking: bool = False) -> Values:
-        return self.values(at(self._document.child(schema, keyword)), tracking)
+        return self.values(self._document.formula(schema, keyword), tracking)
 
     def _any(self, branches: list[Values], tracking: bool) -> Values:
         result = NONE
@@ -200,9 +200,10 @@ class Normaliser:
     def _conditional(self, schema: Subschema, tracking: bool) -> Values:
         condition = self._child_values(schema, "if", tracking)
         holds, fails = condition, self._without(ANY, self._child_values(schema, "if"))
-        if schema.keyword("then") is not None:
+        assert isinstance(schema.value, dict)
+        if "then" in schema.value:
             holds = self._both(holds, self._child_values(schema, "then", tracking))
-        if schema.keyword("else") is not None:
+        if "else" in schema.value:
             fails = self._both(fails, self._child_values(schema, "else", tracking))
         return holds | fails
 
@@ -210,20 +211,22 @@ class Normaliser:
         """Objects with the property are in ``values``; all else is free."""
         absent = ObjectShape((PropertyGroup(((name, FALSE),), evaluates=False),))
         first = PropertyGroup(((name, TRUE),), evaluates=False)  # before what depends on it
-        present = replace(NONE, objects=(ObjectShape((first,), required=(name,)),))
-        return replace(ANY, objects=(absent,)) | self._both(present, values)
+        present = NONE._replace(objects=(ObjectShape((first,), required=(name,)),))
+        return ANY._replace(objects=(absent,)) | self._both(present, values)
 
     def _both(self, first: Values, second: Values) -> Values:
+        if first is ANY or second is ANY:
+            return second if first is ANY else first
         return self._pruned(first & second)
 
     def _without(self, values: Values, other: Values) -> Values:
         """Set difference, one negated shape at a time so that impossible cases vanish early."""
-        result = values & ~replace(other, arrays=(), objects=())
+        result = values & ~other._replace(arrays=(), objects=())
         for array in other.arrays:
-            cases = replace(ANY, arrays=tuple(array.negations()))
+            cases = ANY._replace(arrays=tuple(array.negations()))
             result = self._pruned(result & cases)
         for shape in other.objects:
-            cases = replace(ANY, objects=tuple(shape.negations()))
+            cases = ANY._replace(objects=tuple(shape.negations()))
             result = self._pruned(result & cases)
         return result
 
@@ -237,16 +240,13 @@ class Normaliser:
         return Values(values.scalars, arrays, objects)
 
     def _unevaluated(self, schema: Subschema, values: Values) -> Values:
-        items, properties = (
-            schema.keyword("unevaluatedItems"),
-            schema.keyword("unevaluatedProperties"),
-        )
+        assert isinstance(schema.value, dict)
         arrays, objects = values.arrays, values.objects
-        if items is not None:
-            formula = at(self._document.child(schema, "unevaluatedItems"))
+        if "unevaluatedItems" in schema.value:
+            formula = self._document.formula(schema, "unevaluatedItems")
             arrays = tuple(_with_unevaluated_items(shape, formula) for shape in arrays)
-        if properties is not None:
-            formula = at(self._document.child(schema, "unevaluatedProperties"))
+        if "unevaluatedProperties" in schema.value:
+            formula = self._document.formula(schema, "unevaluatedProperties")
             objects = tuple(_with_unevaluated_properties(shape, formula) for shape in objects)
         return Values(values.scalars, arrays, objects)
 
@@ -294,7 +294,7 @@ def _with_unevaluated_properties(shape: ObjectShape, formula: Formula) -> Object
         formula,
         covers_rest=True,
     )
-    return replace(shape, groups=(*shape.groups, rest))
+    return shape._replace(groups=(*shape.groups, rest))
 
 
 def _with_unevaluated_items(shape: ArrayShape, formula: Formula) -> ArrayShape:
@@ -305,4 +305,4 @@ def _with_unevaluated_items(shape: ArrayShape, formula: Formula) -> ArrayShape:
     contained = [some.formula for some in shape.some if some.evaluates]
     prefix = (TRUE,) * evaluated
     rest = ItemGroup(prefix, any_of([*contained, formula]), covers_rest=True)
-    return replace(shape, groups=(*shape.groups, rest))
+    return shape._replace(groups=(*shape.groups, rest))

@@ -7,6 +7,7 @@ here hold all spellings of a value or none: complement and intersection are exac
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from ..regex_tree import (
     EPSILON,
@@ -24,6 +25,7 @@ from ..regex_tree import (
 
 MAX_DIVISOR_STATES = 16384
 MAX_DIGITS = 400
+MAX_KEPT = 1024  # languages that schemas have asked for before
 
 
 DIGIT = byte_range(ord("0"), ord("9"))
@@ -58,6 +60,7 @@ EXPONENT = concat(
 NUMBER = alternate(DECIMAL, concat(DECIMAL, EXPONENT))
 
 
+@lru_cache(MAX_KEPT)
 def equal_to(value: Decimal) -> Node:
     """Every spelling of one number."""
     integer, fraction = _split(abs(value))
@@ -67,6 +70,7 @@ def equal_to(value: Decimal) -> Node:
     return concat(sign, literal(integer), POINT, literal(fraction), ZEROS)
 
 
+@lru_cache(MAX_KEPT)
 def at_least(value: Decimal, *, strict: bool) -> Node:
     """Numbers ``>= value``, or ``> value`` if strict."""
     if value >= 0:
@@ -75,11 +79,13 @@ def at_least(value: Decimal, *, strict: bool) -> Node:
     return intersect(DECIMAL, complement(below))
 
 
+@lru_cache(MAX_KEPT)
 def at_most(value: Decimal, *, strict: bool) -> Node:
     """Numbers ``<= value``, or ``< value`` if strict."""
     return intersect(DECIMAL, complement(at_least(value, strict=not strict)))
 
 
+@lru_cache(MAX_KEPT)
 def multiple_of(divisor: Decimal) -> Node | None:
     """Multiples of a positive number, or None where their automaton would be too large.
 

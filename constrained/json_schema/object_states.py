@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import chain, combinations
 from typing import NamedTuple
@@ -56,6 +57,10 @@ class ObjectPlan:
             for index, choice in enumerate(self.declared)
             if choice.name is not None
         }
+        self._required_at = sorted(
+            {self.position[name] for name in shape.required if name in self.position}
+        )
+        self._needed_from: dict[int, frozenset[str]] = {}  # by index into these
         self.declared_keys = frozenset(choice.keys for choice in self.declared)
         self.others = tuple(self._undeclared(names))
         # Repeated keys would spoil counts and existence: the last one wins in every JSON reader.
@@ -81,9 +86,12 @@ class ObjectPlan:
 
     def needed_from(self, cursor: int) -> frozenset[str]:
         """The required names from a declared property on, in fixed order."""
-        return frozenset(
-            name for name in self.shape.required if self.position.get(name, -1) >= cursor
-        )
+        first = bisect_left(self._required_at, cursor)
+        found = self._needed_from.get(first)
+        if found is None:
+            names = (self.declared[index].name or "" for index in self._required_at[first:])
+            found = self._needed_from[first] = frozenset(names)
+        return found
 
     def needed_suffice(self, state: ObjectState) -> bool:
         """Whether the object may end once the needed names have come."""
@@ -191,6 +199,32 @@ class ObjectPlan:
         return frozenset(
             index for index, some in enumerate(self.shape.some) if some.keys in matched
         )
+
+
+def formulas_without_patterns(shape: ObjectShape) -> list[Formula] | None:
+    """The formulas of the values of all keys; None where patterns tell keys apart."""
+    groups = shape.groups
+    if shape.some or shape.keys is not STRING or any(group.patterns for group in groups):
+        return None
+    if len(groups) == 1:
+        return [*(formula for _, formula in groups[0].named), groups[0].additional]
+    rules = PropertyRules(groups)
+    return [rules.formula(name, NO_PATTERNS) for name in (*_declared_names(shape), None)]
+
+
+def required_formulas(shape: ObjectShape) -> list[Formula] | None:
+    """What must be satisfiable for an object of the shape to exist; None where more matters."""
+    most = shape.max_properties
+    if shape.some or shape.dependent or shape.min_properties > 0:
+        return None
+    if not shape.required:
+        return []
+    if most is not None and len(shape.required) > most:
+        return [FALSE]
+    if shape.keys is not STRING or any(group.patterns for group in shape.groups):
+        return None
+    rules = PropertyRules(shape.groups)
+    return [rules.formula(name, NO_PATTERNS) for name in shape.required]
 
 
 def _declared_names(shape: ObjectShape) -> list[str]:

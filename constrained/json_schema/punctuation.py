@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..json_options import JsonOptions
 from ..regex_tree import EPSILON, byte_set, concat, literal, repeat
 
 WHITESPACE = byte_set(sum(1 << ord(character) for character in " \t\n\r"))
+
+
+@lru_cache(64)
+def punctuation_of(options: JsonOptions) -> Punctuation:
+    """The punctuation of some options, made once."""
+    return Punctuation(options)
 
 
 class Punctuation:

@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..errors import UnsupportedGrammarError
-from ..regex_tree import NOTHING, Node, alternate, complement, intersect, literal
+from ..regex_tree import (
+    NOTHING,
+    Literal,
+    Node,
+    Words,
+    alternate,
+    complement,
+    intersect,
+    literal,
+    one_of,
+)
 from .formula import FALSE, TRUE, Formula, all_of, negation
 from .number_language import DECIMAL, NUMBER
 from .string_language import STRING, exactly
@@ -54,8 +64,7 @@ class SomeProperty:
     formula: Formula
 
 
-@dataclass(slots=True, frozen=True)
-class ObjectShape:
+class ObjectShape(NamedTuple):
     """Objects that satisfy all of these.
 
     Args:
@@ -134,8 +143,7 @@ class SomeItems:
     evaluates: bool = True
 
 
-@dataclass(slots=True, frozen=True)
-class ArrayShape:
+class ArrayShape(NamedTuple):
     """Arrays that satisfy all of these.
 
     ``unique_at``: where the schema demands that items differ; None where it does not.
@@ -191,8 +199,7 @@ class ArrayShape:
             )
 
 
-@dataclass(slots=True, frozen=True)
-class Values:
+class Values(NamedTuple):
     """A set of JSON values: the scalars of a language, and arrays and objects of any shape."""
 
     scalars: Node = NOTHING
@@ -204,15 +211,15 @@ class Values:
             return other if self is ANY else self
         return Values(
             _both_scalars(self.scalars, other.scalars),
-            _bounded(a & b for a, b in product(self.arrays, other.arrays)),
-            _bounded(a & b for a, b in product(self.objects, other.objects)),
+            bounded(a & b for a, b in product(self.arrays, other.arrays)),
+            bounded(a & b for a, b in product(self.objects, other.objects)),
         )
 
     def __or__(self, other: Values) -> Values:
         return Values(
             alternate(self.scalars, other.scalars),
-            _bounded((*self.arrays, *other.arrays)),
-            _bounded((*self.objects, *other.objects)),
+            bounded((*self.arrays, *other.arrays)),
+            bounded((*self.objects, *other.objects)),
         )
 
     def __invert__(self) -> Values:
@@ -288,9 +295,14 @@ def _keys_but(keys: Node) -> Node:
 
 
 def _both_scalars(first: Node, second: Node) -> Node:
-    """The intersection; every language of scalars is within ``SCALAR``."""
+    """The intersection; every language of scalars is within ``SCALAR``, quoted ones in STRING."""
     if first is SCALAR or second is SCALAR:
         return second if first is SCALAR else first
+    if first is STRING or second is STRING:
+        other = second if first is STRING else first
+        if isinstance(other, Literal | Words):
+            texts = other.texts if isinstance(other, Words) else (other.text,)
+            return one_of(text for text in texts if text.startswith(b'"'))
     return intersect(first, second)
 
 
@@ -302,7 +314,12 @@ def _least(first: int | None, second: int | None) -> int | None:
     return min((bound for bound in (first, second) if bound is not None), default=None)
 
 
-def _bounded(shapes: Iterable[T]) -> tuple[T, ...]:
+def bounded(shapes: Iterable[T]) -> tuple[T, ...]:
+    """The shapes, each once.
+
+    Raises:
+        UnsupportedGrammarError: they are too many to follow.
+    """
     kept = tuple(shapes)
     if len(kept) > 1:
         kept = tuple(dict.fromkeys(kept))

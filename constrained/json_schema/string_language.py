@@ -86,6 +86,7 @@ def _matching(pattern: str) -> Node:
     return quoted(regex_language(pattern, "ecma", search=True, alphabet=escaped_charset))
 
 
+@lru_cache(1024)
 def of_length(minimum: int, maximum: int | None) -> Node:
     """The strings of ``minimum`` to ``maximum`` characters (code points)."""
     return quoted(repeat(escaped_charset(EVERY), minimum, maximum))

@@ -18,7 +18,7 @@ SOURCES = Path(__file__).resolve().parent.parent / "csrc"
 FLAGS = ("-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
 
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
-INT8 = 2
+_CACHE_DTYPE_CODES = {torch.int8: 2, torch.float8_e4m3fn: 3}
 
 
 def dtype_code(dtype: torch.dtype) -> int:
@@ -34,8 +34,9 @@ def dtype_code(dtype: torch.dtype) -> int:
 
 
 def cache_dtype_code(dtype: torch.dtype) -> int:
-    """The same for the type of a KV cache, which may also be int8 (see int8_cache.py)."""
-    return INT8 if dtype is torch.int8 else dtype_code(dtype)
+    """The same for the type of a KV cache, which may have eight bits (see cache_format.py)."""
+    code = _CACHE_DTYPE_CODES.get(dtype)
+    return dtype_code(dtype) if code is None else code
 
 
 class BlockFormat(Structure):

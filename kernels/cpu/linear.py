@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
@@ -37,13 +38,15 @@ class WeightArena:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         self._free = torch.empty(0, dtype=torch.uint8)
+        self._lock = Lock()
 
     def take(self, count: int) -> Tensor:
         """``count`` bytes that begin at a cache line; a chunk lives as long as a part of it."""
         rounded = -(-count // ALIGNMENT) * ALIGNMENT
-        if rounded > len(self._free):
-            self._free = self._new_chunk(max(rounded, ARENA_BYTES))
-        taken, self._free = self._free[:count], self._free[rounded:]
+        with self._lock:
+            if rounded > len(self._free):
+                self._free = self._new_chunk(max(rounded, ARENA_BYTES))
+            taken, self._free = self._free[:count], self._free[rounded:]
         return taken
 
     def _new_chunk(self, count: int) -> Tensor:

@@ -20,15 +20,6 @@ constexpr long SPLIT = 256;     // keys of one partial result
 constexpr long TILE_QUERIES = 48;  // rows of a tile: tokens times query heads of a KV head
 constexpr long TILE_HEAD_ROWS = 64;  // rows of a tile under all its KV heads, if it has several
 
-// Slots of rows that lie in order.
-struct InOrder {
-  int32_t slots[BLOCK];
-  constexpr InOrder() : slots() {
-    for (int i = 0; i < BLOCK; i++) slots[i] = i;
-  }
-};
-constexpr InOrder IN_ORDER;
-
 constexpr float MINUS_INFINITY = -std::numeric_limits<float>::infinity();
 
 long round_up(long n, long multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -170,19 +161,20 @@ class TileAttention {
   CacheRows<Element> open_block(const void* cache, long block, long keys, ScratchUse use) const {
     long head_dim = layer_.head_dim, first_head = tile_.first_head;
     const int32_t* slots = slots_ + block;
-    if (layer_.cache_dtype != INT8) {
+    if (!has_eight_bits(layer_.cache_dtype)) {
       auto at_head = static_cast<const Element*>(cache) + first_head * head_dim;
       return {at_head, layer_.num_kv_heads * head_dim, slots};
     }
     bf16* decoded = scratch<bf16>(use, BLOCK * tile_.num_heads * head_dim);
-    long row = head_dim + SCALE_BYTES;
+    long row = head_bytes(layer_.cache_dtype, head_dim);
     for (long i = 0; i < keys; i++) {
       auto source = static_cast<const int8_t*>(cache) +
                     (slots[i] * layer_.num_kv_heads + first_head) * row;
       for (long h = 0; h < tile_.num_heads; h++)
-        decode_head(source + h * row, head_dim, decoded + (i * tile_.num_heads + h) * head_dim);
+        decode_head(layer_.cache_dtype, source + h * row, head_dim,
+                    decoded + (i * tile_.num_heads + h) * head_dim);
     }
-    return {reinterpret_cast<const Element*>(decoded), tile_.num_heads * head_dim, IN_ORDER.slots};
+    return {reinterpret_cast<const Element*>(decoded), tile_.num_heads * head_dim, IN_ORDER<BLOCK>.slots};
   }
 
   // One head's part of a block's rows, from one of its keys on.
@@ -234,7 +226,7 @@ class TileAttention {
 
   // Brings a panel of keys near, and the values that belong to it.
   void touch(long key, long keys) const {
-    if (layer_.cache_dtype == INT8) return;  // decoding has read them
+    if (has_eight_bits(layer_.cache_dtype)) return;  // decoding has read them
     long width = tile_.num_heads * layer_.head_dim;
     touch_rows(rows_of(keys_, 0, key), keys, width);
     touch_rows(rows_of(values_, 0, key), keys, width);

@@ -38,6 +38,17 @@ struct CacheRows {
   const Element* operator[](long i) const { return cache + slots[i] * slot_stride; }
 };
 
+// Slots of rows that lie in order.
+template <int COUNT>
+struct InOrder {
+  int32_t slots[COUNT];
+  constexpr InOrder() : slots() {
+    for (int i = 0; i < COUNT; i++) slots[i] = i;
+  }
+};
+template <int COUNT>
+constexpr InOrder<COUNT> IN_ORDER;
+
 // Reads a byte of every cache line of up to a panel of rows, in the order of memory, and so brings them
 // near: three times as fast as prefetching, or as reading one head's part of each row, because the
 // hardware foresees what is read in order and nothing else.

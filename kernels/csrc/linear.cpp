@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cache_rows.h"
+
 namespace {
 
 constexpr uintptr_t PAGE_BYTES = 4096;
@@ -58,23 +60,18 @@ EXPORT void advise_huge_pages(char* start, long bytes) {
   madvise(reinterpret_cast<void*>(page), uintptr_t(start) + bytes - page, MADV_HUGEPAGE);
 }
 
-// Rearranges rows [out_features, row_bytes] into panels; what is missing at the edges becomes 0.
+// Rearranges rows [out_features, row_bytes] of 2- or 4-byte elements into panels, as keys are; what is
+// missing at the edges becomes 0.
 EXPORT void pack_panels(const char* rows, long out_features, long row_bytes, char* panels,
                         int threads) {
   long groups = (row_bytes + GROUP_BYTES - 1) / GROUP_BYTES;
   long num_panels = (out_features + PANEL - 1) / PANEL;
   parallel_for(threads, num_panels, 1, [&](long begin, long end) {
     for (long panel = begin; panel < end; panel++) {
-      char* target = panels + panel * groups * PANEL_ROW;
-      std::memset(target, 0, groups * PANEL_ROW);
-      for (long c = 0; c < PANEL && panel * PANEL + c < out_features; c++) {
-        const char* row = rows + (panel * PANEL + c) * row_bytes;
-        for (long g = 0; g < groups; g++) {
-          long left = row_bytes - g * GROUP_BYTES;
-          std::memcpy(target + g * PANEL_ROW + c * GROUP_BYTES, row + g * GROUP_BYTES,
-                      left < GROUP_BYTES ? left : GROUP_BYTES);
-        }
-      }
+      long width = row_bytes / long(sizeof(bf16)), column = panel * PANEL;
+      auto first = reinterpret_cast<const bf16*>(rows) + column * width;
+      pack_keys<BFloat16Kind>({first, width, IN_ORDER<PANEL>.slots}, out_features - column, width,
+                              panels + panel * groups * PANEL_ROW);
     }
   });
 }

@@ -87,20 +87,22 @@ INLINE void store(bf16* p, f32x16 v) {
 }
 
 // Bytes to lanes and back; the compiler on its own would go through scalars.
-INLINE f32x16 widen(i8x16 bytes) {
+INLINE i32x16 widen(i8x16 bytes) {
 #if defined(__AVX512F__)
-  return (f32x16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)bytes));
+  return (i32x16)_mm512_cvtepi8_epi32((__m128i)bytes);
 #else
-  return __builtin_convertvector(bytes, f32x16);
+  return __builtin_convertvector(bytes, i32x16);
 #endif
 }
-INLINE i8x16 narrow(f32x16 whole_numbers) {
-  i32x16 numbers = __builtin_convertvector(whole_numbers, i32x16);
+INLINE i8x16 narrow(i32x16 numbers) {
 #if defined(__AVX512F__)
   return (i8x16)_mm512_cvtepi32_epi8((__m512i)numbers);
 #else
   return __builtin_convertvector(numbers, i8x16);
 #endif
+}
+INLINE i8x16 narrow(f32x16 whole_numbers) {
+  return narrow(__builtin_convertvector(whole_numbers, i32x16));
 }
 
 // Lanes from n on are zero.

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..int8_cache import decode
+from ..cache_format import decode
 
 
 class PagedAttention(Protocol):
@@ -20,8 +20,8 @@ class PagedAttention(Protocol):
 
     Args:
         q: [T, Hq, D]; the last two dimensions are dense, tokens may be strided.
-        k_cache: [num_slots, Hk, D], q's dtype or another floating one, or int8 (see
-            int8_cache.py).
+        k_cache: [num_slots, Hk, D], q's dtype or another floating one, or of eight
+            bits (see cache_format.py).
         v_cache: [num_slots, Hk, D], like k_cache.
         req_to_token: [max_requests, max_context] int32, slot of a request's token at a position.
         req_pool_indices: [B] int32, the requests' rows of ``req_to_token``.

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..int8_cache import encode
+from ..cache_format import encode
 
 
 class StoreKV(Protocol):
@@ -15,8 +15,8 @@ class StoreKV(Protocol):
     Args:
         k: [T, Hk, D]; the last two dimensions are dense, tokens may be strided.
         v: [T, Hk, D], like k.
-        k_cache: [num_slots, Hk, D], updated in place, of any floating dtype, or int8 as
-            int8_cache.py says.
+        k_cache: [num_slots, Hk, D], updated in place, of any floating dtype, or of
+            eight bits as cache_format.py says.
         v_cache: [num_slots, Hk, D], like k_cache.
         slots: [T] int64, distinct.
     """

@@ -94,6 +94,7 @@ class ModelConfig:
     output_bias: bool = False
     mlp_bias: bool = False
     tie_word_embeddings: bool = False
+    has_head: bool = True  # False: the checkpoint only embeds
     logits_soft_cap: float | None = None
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
@@ -119,10 +120,12 @@ class ModelConfig:
         local = _local_layers(family, fields)
         window = fields.optional("sliding_window", int)
         bias = bool(config.get("attention_bias", False))
+        architecture = _architecture(config)
+        is_tied = bool(config.get("tie_word_embeddings", family == "gemma3_text"))
         ropes = _ropes(fields, head_dim, local)
         return cls(
             family=family,
-            architecture=_architecture(config),
+            architecture=architecture,
             hidden_size=hidden_size,
             intermediate_size=fields.size("intermediate_size"),
             num_layers=len(local),
@@ -139,7 +142,8 @@ class ModelConfig:
             qkv_bias=bias or family == "qwen2",
             output_bias=bias and family != "qwen2",
             mlp_bias=bool(config.get("mlp_bias", False)),
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", family == "gemma3_text")),
+            tie_word_embeddings=is_tied,
+            has_head=is_tied or not architecture.endswith("Model"),
             logits_soft_cap=fields.optional("final_logit_softcapping", float),
             bos_token_id=fields.optional("bos_token_id", int),
             eos_token_ids=_eos_token_ids(config, generation_config),

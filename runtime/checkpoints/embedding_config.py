@@ -25,10 +25,11 @@ class EmbeddingConfig:
         cls, config: Mapping[str, Any], pooling_config: Mapping[str, Any]
     ) -> EmbeddingConfig:
         """Read a ``config.json`` and sentence-transformers' ``1_Pooling/config.json``."""
+        named = pooling_config.get("pooling_mode")  # of later releases; flags in earlier ones
         pooling: Literal["mean", "last"] | None = None
-        if pooling_config.get("pooling_mode_lasttoken"):
+        if named == "lasttoken" or pooling_config.get("pooling_mode_lasttoken"):
             pooling = "last"
-        elif pooling_config.get("pooling_mode_mean_tokens"):
+        elif named == "mean" or pooling_config.get("pooling_mode_mean_tokens"):
             pooling = "mean"
         matryoshka = config.get("is_matryoshka") or config.get("matryoshka_dimensions")
         return cls(pooling, bool(matryoshka))

@@ -118,6 +118,13 @@ class GGUFFile:
         """The tensor's bytes [nbytes], a view of the mapped file."""
         return np.frombuffer(self._map, np.uint8, tensor.nbytes, tensor.start)
 
+    def forget(self) -> None:
+        """Give back the memory of what was read; who still looks at it reads the file again.
+
+        Mapped pages count as this process's memory until the system wants them for others.
+        """
+        self._map.madvise(mmap.MADV_DONTNEED)
+
     def _read_header(self) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
         if self._map[:4] != b"GGUF":
             raise ModelLoadError(f"{self.path} is not a GGUF file (it does not begin with 'GGUF')")

@@ -11,7 +11,7 @@ from sglang_lang.kernels.block_weight import GGUF_FORMATS, GGUFWeight
 from ..errors import ModelLoadError
 from .config import ModelConfig
 from .gguf_dequantize import dequantize
-from .gguf_file import GGUFFile
+from .gguf_file import GGUFFile, TensorInfo
 
 _OUTER_NAMES = {
     "token_embd": "model.embed_tokens",
@@ -36,6 +36,7 @@ _GEMMA3_LAYER_NAMES = _LAYER_NAMES | {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+FORGET_BYTES = 16 << 20  # after so many bytes, what was read is given back
 # What the file has besides weights: the rotary factors, which the configuration took.
 _NO_WEIGHTS = frozenset({"rope_freqs.weight"})
 
@@ -57,6 +58,7 @@ class GGUFWeights:
         self._config = config
         self._dtype = dtype
         self._kept_formats = frozenset(GGUF_FORMATS) if quantized else frozenset()
+        self._read_bytes = 0
         layer_names = _GEMMA3_LAYER_NAMES if config.family == "gemma3_text" else _LAYER_NAMES
         self._tensors = {
             _hf_name(name, layer_names): tensor
@@ -71,15 +73,26 @@ class GGUFWeights:
         info = self._tensors.get(name)
         if info is None:
             raise ModelLoadError(f"{self._file.path}: weight {name} is missing")
-        raw = self._file.raw(info)
+        self._read_bytes += info.nbytes
+        if self._read_bytes > FORGET_BYTES:
+            self._file.forget()
+            self._read_bytes = 0
         if info.format.name in self._kept_formats and len(info.shape) == 2:
-            rows = torch.from_numpy(raw).view(info.shape[0], -1)
-            rows = self._original_order(name, rows)
-            return GGUFWeight(info.format.name, rows, (info.shape[0], info.shape[1]))
-        tensor = dequantize(raw, info.format, self._dtype).view(info.shape)
+            return self._as_stored(name, info)
+        tensor = dequantize(self._file.raw(info), info.format, self._dtype).view(info.shape)
         if self._config.family == "gemma3_text" and name.endswith("norm.weight"):
             return tensor - 1.0  # the file holds w + 1, which is what the formula multiplies by
         return self._original_order(name, tensor)
+
+    def stored(self, name: str) -> GGUFWeight | None:
+        info = self._tensors[name]
+        is_known = info.format.name in GGUF_FORMATS and len(info.shape) == 2
+        return self._as_stored(name, info) if is_known else None
+
+    def _as_stored(self, name: str, info: TensorInfo) -> GGUFWeight:
+        rows = torch.from_numpy(self._file.raw(info)).view(info.shape[0], -1)
+        rows = self._original_order(name, rows)
+        return GGUFWeight(info.format.name, rows, (info.shape[0], info.shape[1]))
 
     def _original_order(self, name: str, rows: torch.Tensor) -> torch.Tensor:
         if self._config.architecture in ("llama", "mistral"):

@@ -65,6 +65,9 @@ class PackedWeights:
         groups = self._groups(layer, in_size, len(scales))
         return ((values - zeros[groups]) * scales[groups]).T.to(self._dtype)
 
+    def stored(self, name: str) -> None:
+        return None
+
     def _groups(self, layer: str, in_size: int, num_groups: int) -> Tensor:
         """[in] int64: the group of each input channel; GPTQ may have sorted them by importance."""
         if layer + "g_idx" not in self._stored:

@@ -32,6 +32,10 @@ class WeightSource(Protocol):
         """
         ...
 
+    def stored(self, name: str) -> GGUFWeight | None:
+        """A matrix's bytes in the file, if its rows can be looked up there; read before."""
+        ...
+
 
 class Weights:
     """A scope ("model.layers.3.") of a source that converts, checks shapes and keeps account.
@@ -87,6 +91,15 @@ class Weights:
         """The numbers of a matrix that may be quantised."""
         tensor = matrix.dequantize() if isinstance(matrix, GGUFWeight) else matrix
         return tensor.to(device=self.device, dtype=dtype or self.dtype)
+
+    def rows_of(self, name: str, matrix: torch.Tensor | GGUFWeight) -> torch.Tensor | GGUFWeight:
+        """What to look up rows of a matrix in that has been taken.
+
+        On a CPU that is the file where it holds them quantised: an embedding is seldom read, and
+        would need the memory of a third of a small model.
+        """
+        stored = self._source.stored(self._prefix + name) if self.device.type == "cpu" else None
+        return self.dense(matrix) if stored is None else stored
 
     def _read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | GGUFWeight:
         full_name = self._prefix + name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from ..layers.mlp import GatedMLP
 from ..layers.norm import RMSNorm
 from .decoder import Decoder, DecoderLayer
 from .rope import rotary_table
+
+LOAD_THREADS = 2  # more would mostly wait for memory, or for one another's Python
 
 
 class Parts:
@@ -48,24 +51,36 @@ class Parts:
         """The whole model; ``make_layer`` gets a layer's index and its weights."""
         config, weights = self.config, self.weights
         shape = (config.vocab_size, config.hidden_size)
-        embedding = weights.take_matrix("model.embed_tokens.weight", *shape)
-        if config.tie_word_embeddings:
+        name = "model.embed_tokens.weight"
+        embedding = weights.take_matrix(name, *shape)
+        if config.tie_word_embeddings or not config.has_head:  # no logits of the latter are used
             weights.skip("lm_head.weight")  # some checkpoints hold the same matrix twice
             projection = embedding
         else:
             projection = weights.take_matrix("lm_head.weight", *shape)
-        layers = [
-            make_layer(index, weights.scope(f"model.layers.{index}"))
-            for index in range(config.num_layers)
-        ]
+        layers = self._make_layers(make_layer)
         norm = self.norm(weights, "model.norm", offset=norm_offset)
         return Decoder(
-            Embedding(weights.dense(embedding), embedding_scale),
+            Embedding(weights.rows_of(name, embedding), weights.dtype, embedding_scale),
             layers,
             norm,
             LogitsHead(merge_linear(self.ops, [projection]), config.logits_soft_cap),
             self._stack(layers, norm),
         )
+
+    def _make_layers(
+        self, make_layer: Callable[[int, Weights], DecoderLayer]
+    ) -> list[DecoderLayer]:
+        """Several layers at a time, each of them on one thread: see ``registry.one_thread``."""
+        for rope in self.config.ropes:
+            self._rotary_table(rope)  # shared, so made before
+
+        def make(index: int) -> DecoderLayer:
+            with torch.inference_mode():  # holds for one thread
+                return make_layer(index, self.weights.scope(f"model.layers.{index}"))
+
+        with ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="load") as pool:
+            return list(pool.map(make, range(self.config.num_layers)))
 
     def _stack(self, layers: Sequence[DecoderLayer], norm: RMSNorm) -> DecoderStack | None:
         if self.ops.pack_decoder is None:

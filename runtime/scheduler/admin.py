@@ -105,6 +105,11 @@ class Admin:
         return self._paused or bool(self._released)
 
     @property
+    def num_paused(self) -> int:
+        """Requests that wait for the operator to let steps be planned again."""
+        return self._requests.num_running + self._requests.num_held if self.holds else 0
+
+    @property
     def drains(self) -> bool:
         """Whether running requests go on but no others may start."""
         return self._update is not None and self._update.loading.done()

@@ -16,6 +16,7 @@ class Part:
     row of position p - 1 predicts token p); empty unless asked for. ``pool_from``: position from
     which on this step's hidden states are summed for the request; None for not at all.
     ``draft``: guessed tokens at the part's end, to be verified; each is sampled after as well.
+    ``jumps``: those of the request when the part was launched.
     """
 
     req: Req
@@ -26,6 +27,12 @@ class Part:
     score_last: int = -1
     pool_from: int | None = None
     draft: list[int] = field(default_factory=list)
+    jumps: int = 0
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it samples after tokens that are no longer the last: forced ones came since."""
+        return self.jumps != self.req.jumps
 
     @property
     def num_sampled(self) -> int:

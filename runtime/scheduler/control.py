@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..messages import ControlReply, ControlRequest, SchedulerMetrics
-from .metrics import Measured, measure, snapshot
+from .metrics import Measured
 
 
 class Control:
     """What a ``ControlRequest`` may ask, but for the end of the scheduler.
 
     Args:
-        parts: of the scheduler, to be measured.
-        flush_cache: forgets all cached KV; False with a reason if it cannot.
+        parts: of the scheduler.
     """
 
-    def __init__(self, parts: Measured, flush_cache: Callable[[], tuple[bool, str]]) -> None:
+    def __init__(self, parts: Measured) -> None:
         self._parts = parts
-        self._kv = parts[1]
-        self._flush_cache = flush_cache
 
     def answer(self, request: ControlRequest) -> ControlReply:
         ok, message = True, ""
@@ -27,16 +22,16 @@ class Control:
         metrics: SchedulerMetrics | None = None
         match request.action:
             case "flush_cache":
-                ok, message = self._flush_cache()
+                ok, message = self._parts.admin.flush_cache()
             case "stats":
-                data = snapshot(*self._parts)
+                data = self._parts.snapshot()
             case "metrics":
-                metrics = measure(*self._parts)
+                metrics = self._parts.metrics()
             case "radix_tree":
-                data = self._kv.tree(request.most_nodes)
+                data = self._parts.kv.tree(request.most_nodes)
             case "pin_prefix":
-                pinned = self._kv.pin(request.input_ids, request.extra_key)
+                pinned = self._parts.kv.pin(request.input_ids, request.extra_key)
                 ok, data = pinned is not None, {"pinned_tokens": pinned}
             case "unpin_prefix":
-                ok = self._kv.prefix_cache.unpin(request.input_ids, request.extra_key)
+                ok = self._parts.kv.prefix_cache.unpin(request.input_ids, request.extra_key)
         return ControlReply(id=request.id, ok=ok, message=message, data=data, metrics=metrics)

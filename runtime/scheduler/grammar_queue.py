@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,12 +22,19 @@ from .req import Req
 logger = logging.getLogger(__name__)
 
 COMPILE_THREADS = 2
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class CompileFailure:
     req: Req
     message: str
+
+
+class Compiling(NamedTuple):
+    req: Req
+    future: Future[Compiled]
+    deadline: float  # of time.monotonic
 
 
 class Compiled(NamedTuple):
@@ -43,14 +51,21 @@ class Compiled(NamedTuple):
 
 
 class GrammarQueue:
-    """Compiles constraints; the compiler caches, so a repeated schema is ready at once."""
+    """Compiles constraints; the compiler caches, so a repeated schema is ready at once.
 
-    def __init__(self, compiler: GrammarCompiler) -> None:
+    Args:
+        compiler: compiles them.
+        timeout: seconds after which a request whose constraint is not compiled is refused.
+    """
+
+    def __init__(self, compiler: GrammarCompiler, timeout: float = TIMEOUT_SECONDS) -> None:
         self._compiler = compiler
+        self._timeout = timeout
         self._threads = ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="grammar")
-        self._compiling: list[tuple[Req, Future[Compiled]]] = []
+        self._compiling: list[Compiling] = []
         self.compile_seconds = Histogram.empty()
         self.refused = 0
+        self.timeouts = 0
         self.served = 0
         compiler.on_compiled = self.compile_seconds.add
 
@@ -63,7 +78,8 @@ class GrammarQueue:
 
     def add(self, req: Req) -> None:
         """Start compiling the request's constraint."""
-        self._compiling.append((req, self._threads.submit(self._compile, req.params)))
+        future = self._threads.submit(self._compile, req.params)
+        self._compiling.append(Compiling(req, future, time.monotonic() + self._timeout))
 
     def _compile(self, params: SamplingParams) -> Compiled:
         assert params.constraint is not None
@@ -79,10 +95,16 @@ class GrammarQueue:
         """Requests that now have their matcher, and those whose constraint is refused."""
         ready: list[Req] = []
         failed: list[CompileFailure] = []
-        waiting: list[tuple[Req, Future[Compiled]]] = []
-        for req, future in self._compiling:
+        waiting: list[Compiling] = []
+        for entry in self._compiling:
+            req, future, deadline = entry
             if not future.done():
-                waiting.append((req, future))
+                if time.monotonic() < deadline:
+                    waiting.append(entry)
+                else:
+                    future.cancel()
+                    failed.append(CompileFailure(req, self._too_slow()))
+                    self.timeouts += 1
                 continue
             error = future.exception()
             if error is None:
@@ -104,9 +126,15 @@ class GrammarQueue:
 
     def remove(self, is_named: Callable[[str], bool]) -> list[Req]:
         """Take out the requests of whose rid that is true."""
-        taken = [req for req, _ in self._compiling if is_named(req.rid)]
-        self._compiling = [entry for entry in self._compiling if not is_named(entry[0].rid)]
+        taken = [entry.req for entry in self._compiling if is_named(entry.req.rid)]
+        self._compiling = [entry for entry in self._compiling if not is_named(entry.req.rid)]
         return taken
+
+    def _too_slow(self) -> str:
+        return (
+            f"the constraint was not compiled within {self._timeout:g} s: make it smaller, or try "
+            "again when fewer are being compiled"
+        )
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -8,23 +8,23 @@ healing follows from measuring how often plain retokenisation is not canonical.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from sglang_lang.constrained.matcher import GrammarMatcher
+from sglang_lang.constrained.vocabulary import Vocabulary
 
 from .req import MAX_RETOKENIZED, Req
 
 MAX_HEALED = 2  # most tokens given back
+MAX_KNOWN_TEXTS = 1024  # whose tokens are remembered: one schema forces the same texts again
 
 
 class Retokenizer(Protocol):
     """What jump-forward needs of a tokenizer."""
-
-    @property
-    def token_bytes(self) -> Sequence[bytes | None]: ...
 
     def encode_continuation(self, text: str) -> list[int]:
         """Tokens of text that goes on a text already begun: no BOS, no dummy prefix."""
@@ -43,15 +43,15 @@ class JumpForward:
 
     Args:
         tokenizer: of the served model.
-        vocab_size: number of logits.
+        vocabulary: its tokens, as the grammars know them.
     """
 
-    def __init__(self, tokenizer: Retokenizer, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Retokenizer, vocabulary: Vocabulary) -> None:
         self._tokenizer = tokenizer
-        self._token_bytes = tokenizer.token_bytes
-        self._token_lens = np.zeros(vocab_size, dtype=np.int32)
-        self._token_lens[: len(self._token_bytes)] = [len(b or b"") for b in self._token_bytes]
-        self._bitmask = np.zeros((1, -(-vocab_size // 32)), dtype=np.int32)
+        self._vocabulary = vocabulary
+        self._token_bytes = vocabulary.token_bytes
+        self._bitmask = np.zeros((1, vocabulary.row_len), dtype=np.int32)
+        self._spelled = lru_cache(MAX_KNOWN_TEXTS)(self._spell)
 
     def jump(self, req: Req) -> Jump | None:
         """Move the request's matcher over the text it forces; None if it forces no whole token."""
@@ -62,9 +62,8 @@ class JumpForward:
             return None
         output_len = req.known_output_len
         tail = self._tail(req)
-        text = self._bytes(tail) + forced
-        ids = self._encode(text)
-        if self._bytes(ids) != text:  # the vocabulary has no token for some byte of it
+        ids = self._spelled(self._bytes(tail) + forced)
+        if ids is None:
             return None
         shared = _common_prefix(tail, ids)
         matcher.rollback(len(tail) - shared)
@@ -113,24 +112,28 @@ class JumpForward:
             last = kept[-1]
             longer = (self._token_bytes[last] or b"") + withheld
             place = (before_tail + len(kept), longer)
+            extending = self._vocabulary.extending(longer)
+            if place == req.healed_at or not len(extending):
+                break
             matcher.rollback(1)
-            matcher.require_prefix(longer)
-            if place == req.healed_at or not self._can_extend(matcher, len(longer)):
+            if not self._allows_one_of(matcher, extending):
                 matcher.accept_token(last)
                 break
             kept, withheld = kept[:-1], longer
             req.healed_at = place
+        if withheld:
+            matcher.require_prefix(withheld)
         return kept
 
-    def _can_extend(self, matcher: GrammarMatcher, length: int) -> bool:
-        """Whether the mask admits a token of more than ``length`` bytes."""
+    def _allows_one_of(self, matcher: GrammarMatcher, ids: npt.NDArray[np.int32]) -> bool:
+        """Whether the mask admits one of the tokens ``ids``."""
         matcher.fill_next_token_bitmask(self._bitmask, 0)
-        bits = np.unpackbits(self._bitmask.view(np.uint8), bitorder="little")
-        allowed = np.flatnonzero(bits[: len(self._token_lens)])
-        return bool((self._token_lens[allowed] > length).any())
+        return bool((self._bitmask[0, ids >> 5] >> (ids & 31) & 1).any())
 
-    def _encode(self, data: bytes) -> list[int]:
-        return self._tokenizer.encode_continuation(data.decode())
+    def _spell(self, text: bytes) -> list[int] | None:
+        """The tokens of a text; None if the vocabulary has none for some byte of it."""
+        ids = self._tokenizer.encode_continuation(text.decode())
+        return ids if self._bytes(ids) == text else None
 
     def _bytes(self, ids: list[int]) -> bytes:
         return b"".join(self._token_bytes[token_id] or b"" for token_id in ids)

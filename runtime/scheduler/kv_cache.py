@@ -125,14 +125,15 @@ class KVCache:
             return False
         match = self.prefix_cache.match_prefix(self._usable_prefix(req), req.request.extra_key)
         self.prefix_cache.inc_lock_ref(match.node)
+        matched = len(match.slots)
         load, req.tier_load = req.tier_load, None
-        if load is not None and load.start <= len(match.slots) < load.end:
+        if load is not None and load.start <= matched < load.end:
             match = self._bring_back(req, match, load)
         prefix_len = len(match.slots)
         req.pool_idx, req.node = pool_idx, match.node
         req.cached_len = req.kv_len = req.alloc_len = prefix_len
         if not req.num_retractions:
-            req.cached_tokens = prefix_len
+            req.cached_tokens, req.host_tokens = prefix_len, prefix_len - matched
         self.req_pool.write(pool_idx, 0, match.slots)
         return True
 

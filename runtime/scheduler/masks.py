@@ -16,7 +16,8 @@ Bitmask = npt.NDArray[np.int32]
 def step_masks(batch: Batch, mask_words: int) -> Bitmask | None:
     """[constrained rows, mask_words] int32: the tokens allowed next; None if none is constrained.
 
-    The rows follow the step's sampled ones. Requests that have ended meanwhile allow everything.
+    The rows follow the step's sampled ones. Where nothing more is asked of a part, since its
+    request has ended or has jumped meanwhile, everything is allowed.
     """
     parts = [part for part in batch.parts if part.samples and part.req.matcher is not None]
     if not parts:
@@ -25,7 +26,7 @@ def step_masks(batch: Batch, mask_words: int) -> Bitmask | None:
     undrafted: list[GrammarMatcher | None] = [None] * len(bitmask)
     row = 0
     for part in parts:
-        if part.req.finish is None:
+        if part.req.finish is None and not part.is_void:
             if part.draft:
                 _fill(part, bitmask, row)
             else:

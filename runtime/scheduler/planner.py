@@ -208,6 +208,7 @@ def launch_parts(parts: list[Part]) -> Batch:
     """Note on the requests that their parts are on the way; later parts build on it."""
     for part in parts:
         req = part.req
+        part.jumps = req.jumps
         req.kv_len = part.start + part.length
         if part.score_last >= req.scored_len:
             req.scored_len = part.score_last + 1

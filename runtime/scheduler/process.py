@@ -11,8 +11,9 @@ from .. import logs
 from ..errors import SGLangError
 from ..ipc import ZmqSchedulerPort, receive_start
 from ..messages import SchedulerFailed
+from ..process_age import process_age
 from ..server_args import ServerArgs
-from .setup import make_scheduler
+from .setup import LoadTimes, make_scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,10 @@ def main() -> int:
     args: ServerArgs = start.args
     logs.set_up(args.log_level, args.log_format)
     port = ZmqSchedulerPort(start.addresses)
+    times = LoadTimes(process_age())
+    times.mark("imports")
     try:
-        scheduler, ready = make_scheduler(args, port, start.weights_path)
+        scheduler, ready = make_scheduler(args, port, start.weights_path, times)
     except SGLangError as error:
         port.send([SchedulerFailed(message=str(error))])
         port.close()

@@ -56,6 +56,7 @@ class Req:
         "sent_len",
         "withdrawn",
         "cached_tokens",
+        "host_tokens",
         "forced_tokens",
         "forced_places",
         "num_retractions",
@@ -68,9 +69,12 @@ class Req:
         "queued",
         "started",
         "passed_over",
-        "needs_tokens",
+        "penalised",
+        "calm_from",
+        "jumps",
         "draft_len",
         "draft_again_at",
+        "num_drafts",
         "drafted_tokens",
         "accepted_tokens",
         "healed_at",
@@ -99,6 +103,7 @@ class Req:
         self.sent_len = 0  # output tokens already sent
         self.withdrawn = 0  # of those, how many retokenisation has since replaced
         self.cached_tokens = 0
+        self.host_tokens = 0  # of those, how many the host tier gave back
         self.forced_tokens = 0
         self.forced_places: set[int] = set()  # of output tokens that were not sampled
         self.num_retractions = 0
@@ -113,10 +118,12 @@ class Req:
         self.queued = self.arrival  # later for one whose grammar is compiled first
         self.started: float | None = None  # when it was first in a batch
         self.passed_over = 0
-        # Whether a step can only be planned once the token before it is known.
-        self.needs_tokens = request.sampling_params.has_penalties
+        self.penalised = request.sampling_params.has_penalties
+        self.calm_from = 0  # output tokens from which on no jump is expected
+        self.jumps = 0  # how often forced text has come; a part planned before is void
         self.draft_len: int | None = None  # of the next draft: see NgramSpeculation
         self.draft_again_at = 0  # output tokens before which none is made
+        self.num_drafts = 0  # that were verified
         self.drafted_tokens = 0
         self.accepted_tokens = 0
         self.healed_at: tuple[int, bytes] | None = None  # see JumpForward
@@ -165,6 +172,11 @@ class Req:
     def times(self) -> RequestTimes:
         started = self.started or self.queued  # a grammar may force the whole output
         return RequestTimes(self.queued - self.arrival, started - self.queued)
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether its next step is planned only once the token before is known."""
+        return self.penalised or self.output_len < self.calm_from
 
     # ------------------------------------------------------------------ tokens
 

@@ -11,6 +11,10 @@ from .jump_forward import Jump, JumpForward
 from .req import Req
 from .speculation import NgramSpeculation
 
+# Steps are planned ahead again after so many tokens that forced nothing. Waiting for each token
+# costs a few percent of a step; a jump that comes unexpected costs one step.
+CALM_TOKENS = 24
+
 _UNSPEAKABLE = FinishReason(
     "abort",
     message="the constraint allows no token of the model's vocabulary next, or is too large",
@@ -26,6 +30,7 @@ class ResultProcessor:
         jump_forward: appends forced text, or None where that is switched off.
         stream_interval: output tokens between two messages of a stream.
         speculation: learns how its drafts fared, or None where that is switched off.
+        calm_tokens: output tokens without a jump after which none is expected.
     """
 
     def __init__(
@@ -34,11 +39,13 @@ class ResultProcessor:
         jump_forward: JumpForward | None,
         stream_interval: int,
         speculation: NgramSpeculation | None = None,
+        calm_tokens: int = CALM_TOKENS,
     ) -> None:
         self._eos = eos_token_ids
         self._jump_forward = jump_forward
         self._stream_interval = stream_interval
         self._speculation = speculation
+        self._calm_tokens = calm_tokens
         self.generated_tokens = 0  # forced ones included
 
     # ------------------------------------------------------------------ tokens
@@ -77,12 +84,10 @@ class ResultProcessor:
             return not self._finish_or_jump(req, req.matcher)
         return True
 
-    def may_jump(self, req: Req) -> bool:
-        """Whether a token of this request may bring others with it."""
-        return self._jump_forward is not None and req.matcher is not None
-
     def start(self, req: Req) -> None:
         """Before the first step: a grammar may force the output's beginning."""
+        if self._jump_forward is not None and req.matcher is not None:
+            req.calm_from = req.known_output_len + self._calm_tokens
         if req.matcher is not None and not req.output_len and req.max_output > 0:
             self._finish_or_jump(req, req.matcher)
 
@@ -121,6 +126,8 @@ class ResultProcessor:
         return jump is not None
 
     def _take_jump(self, req: Req, jump: Jump) -> None:
+        req.jumps += 1
+        req.pending = 0  # what a step on its way samples is void
         if jump.kept < req.known_output_len:
             self.generated_tokens -= req.known_output_len - jump.kept
             req.cut_output(jump.kept)
@@ -132,6 +139,7 @@ class ResultProcessor:
             req.forced_tokens += 1
             if req.finish is not None:
                 break
+        req.calm_from = req.known_output_len + self._calm_tokens
         req.compute_from(req.prompt_len + jump.kept)
 
     # ------------------------------------------------------------------ logprobs
@@ -163,6 +171,7 @@ class ResultProcessor:
             prompt_tokens=req.prompt_len,
             completion_tokens=req.sent_len,
             cached_tokens=req.cached_tokens,
+            host_tokens=req.host_tokens,
             forced_tokens=req.forced_tokens,
             forced=[place - first for place in req.forced_places if first <= place < first + new],
             drafted_tokens=req.drafted_tokens,
@@ -196,7 +205,7 @@ def process(results: ResultProcessor, parts: list[Part], result: StepResult) -> 
         num_scored = part.score_last - part.score_first + 1
         if num_scored > 0:
             scored += num_scored
-        if req.finish is not None:
+        if req.finish is not None or part.is_void:
             continue
         if num_scored > 0:
             results.take_scored(part, result.scored[scored - num_scored : scored])

@@ -2,8 +2,8 @@
 
 While a step computes, the next one is planned: tokens that are still on the device are stood in
 for by placeholders. A grammar's mask is filled once the token before is known, while the step it is
-for computes. Only requests whose next step is another one depending on the token (grammars that may
-jump forward, penalties) make the loop wait for it before planning.
+for computes. Only requests whose next step is another one depending on the token (grammars that are
+likely to jump forward, penalties) make the loop wait for it before planning.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from .grammar_queue import GrammarQueue
 from .kv_cache import KVCache
 from .limits import Limits
 from .masks import step_masks
+from .metrics import Measured
 from .pace import StepPace
 from .planner import Planner, Queues, launch_parts
 from .req import Req
@@ -128,8 +129,9 @@ class Scheduler:
             self.queues, grammars, kv, self.stats, self._collect, self._abort, self._retract
         )
         self._admin = Admin(requests, served)
-        parts = (self.queues, kv, planner, grammars, self.stats, limits)
-        self._questions = Control(parts, self._admin.flush_cache)
+        self._questions = Control(
+            Measured(self.queues, kv, planner, grammars, self.stats, limits, self._admin)
+        )
 
     # ------------------------------------------------------------------ the loop
 
@@ -294,7 +296,6 @@ class Scheduler:
     def _enqueue(self, req: Req) -> None:
         if req.matcher is not None:
             req.queued = time.monotonic()
-        req.needs_tokens = req.params.has_penalties or self._results.may_jump(req)
         self._results.start(req)
         if req.finish is not None:  # the grammar forces the whole output
             self._end(req, req.finish)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.kept_grammars import grammar_folder
+from sglang_lang.constrained.vocabulary import Vocabulary
 from sglang_lang.constrained.vocabulary_store import load_vocabulary
+from sglang_lang.kernels.cache_format import FLOAT8, row_width
+from sglang_lang.kernels.cpu import numa
 from sglang_lang.kernels.dispatch import Ops, load_ops
-from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.radix_cache.allocator import TokenAllocator
 from sglang_lang.radix_cache.host_tier import HostTier
 from sglang_lang.radix_cache.memory_pool import ReqToTokenPool, TokenToKVPool
@@ -44,16 +48,21 @@ from .tier_setup import make_tier
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+KV_DTYPES = {**DTYPES, "int8": torch.int8, "fp8": FLOAT8}
 # Beyond this many tokens of cache for every running request, more memory buys little.
 USEFUL_CONTEXTS = 64
 
 
 @dataclass(slots=True)
 class LoadTimes:
-    """Seconds of each phase of start-up."""
+    """Seconds of each phase of start-up, the first of which began ``age`` seconds ago."""
 
+    age: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
+    _last: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._last = time.perf_counter() - self.age
 
     def mark(self, phase: str) -> None:
         now = time.perf_counter()
@@ -62,7 +71,10 @@ class LoadTimes:
 
 
 def make_scheduler(
-    args: ServerArgs, port: SchedulerPort, weights_path: str | None = None
+    args: ServerArgs,
+    port: SchedulerPort,
+    weights_path: str | None = None,
+    times: LoadTimes | None = None,
 ) -> tuple[Scheduler, SchedulerReady]:
     """Load the model and put a scheduler around it.
 
@@ -70,15 +82,15 @@ def make_scheduler(
         args: resolved arguments.
         port: where the scheduler's messages come from and go to.
         weights_path: safetensors that have replaced the model's own weights since the start.
+        times: has the phases that are over.
 
     Returns the scheduler, and the message that tells the API side what it can do.
 
     Raises:
         ModelLoadError, ServerArgsError: the checkpoint cannot be loaded as the arguments ask.
     """
-    times = LoadTimes()
-    if args.cpu_threads is not None:
-        torch.set_num_threads(args.cpu_threads)
+    times = times or LoadTimes()
+    _take_place(args)
     device = torch.device(args.device)
     ops = load_ops(device, args.kernel_backend)
     times.mark("kernels")
@@ -90,28 +102,25 @@ def make_scheduler(
     model = load(weights)
     times.mark("weights")
     tokenizer = load_tokenizer(checkpoint, args)
-    eos_token_ids = frozenset(tokenizer.eos_token_ids)
     times.mark("tokenizer")
-
-    kv_pool, num_slots = _kv_pool(args, config, context_len, device)
+    kv_pool, allocator = _kv_pool(args, config, context_len, device)
     assert args.max_running_requests is not None
     # An ended request keeps its row until no step in flight reads it: see KVCache.reclaim_rows.
     req_pool = ReqToTokenPool(2 * args.max_running_requests, context_len, device)
-    allocator = TokenAllocator(num_slots, args.page_size)
     runner = ModelRunner(model, ops, kv_pool, req_pool, device)
     tier = make_tier(args, checkpoint, context_len, kv_pool, runner.run_in_order)
     kv = KVCache(allocator, req_pool, _prefix_cache(args, allocator, tier), tier)
     times.mark("kv_cache")
-
+    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
     spelled, speculation = _spelled_bytes(tokenizer), _speculation(args)
     scheduler = Scheduler(
         port=port,
         runner=runner,
         kv=kv,
         planner=_planner(args, kv, context_len, speculation),
-        builder=StepBuilder(req_pool, config.vocab_size, eos_token_ids),
-        results=_results(args, tokenizer, config.vocab_size, speculation),
-        grammars=_grammars(args, tokenizer, spelled),
+        builder=StepBuilder(req_pool, config.vocab_size, frozenset(tokenizer.eos_token_ids)),
+        results=_results(args, tokenizer, vocabulary, speculation),
+        grammars=_grammars(args, vocabulary, spelled),
         token_bytes=spelled.__getitem__,
         limits=Limits(context_len, allocator.available()),
         vocab_size=config.vocab_size,
@@ -123,8 +132,24 @@ def make_scheduler(
     return scheduler, _ready(context_len, allocator.available(), args.max_running_requests, times)
 
 
-def _grammars(args: ServerArgs, tokenizer: Tokenizer, spelled: list[bytes]) -> GrammarQueue:
-    grammars = GrammarQueue(_grammar_compiler(args, tokenizer, spelled))
+def _take_place(args: ServerArgs) -> None:
+    """Bind this thread, from which those of the model descend, to the machine's nodes."""
+    if args.device != "cpu":
+        return
+    if args.cpu_threads is not None:
+        torch.set_num_threads(args.cpu_threads)
+    placement = numa.place(numa.read_cores(), os.sched_getaffinity(0), args.numa_node)
+    try:
+        numa.apply(placement)
+    except OSError as error:
+        logger.warning("threads and memory are left where the system puts them: %s", error)
+
+
+def _grammars(args: ServerArgs, vocabulary: Vocabulary, spelled: list[bytes]) -> GrammarQueue:
+    compiler = GrammarCompiler(
+        vocabulary, backend=args.grammar_backend, spelled=spelled, store=grammar_folder()
+    )
+    grammars = GrammarQueue(compiler)
     grammars.warm_up()
     return grammars
 
@@ -148,10 +173,10 @@ def _spelled_bytes(tokenizer: Tokenizer) -> list[bytes]:
 def _results(
     args: ServerArgs,
     tokenizer: Tokenizer,
-    vocab_size: int,
+    vocabulary: Vocabulary,
     speculation: NgramSpeculation | None,
 ) -> ResultProcessor:
-    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocab_size)
+    jump_forward = None if args.disable_jump_forward else JumpForward(tokenizer, vocabulary)
     return ResultProcessor(
         frozenset(tokenizer.eos_token_ids), jump_forward, args.stream_interval, speculation
     )
@@ -202,9 +227,9 @@ def _planner(
 
 def _kv_pool(
     args: ServerArgs, config: ModelConfig, context_len: int, device: torch.device
-) -> tuple[TokenToKVPool, int]:
+) -> tuple[TokenToKVPool, TokenAllocator]:
     name = args.dtype if args.kv_cache_dtype == "auto" else args.kv_cache_dtype
-    dtype = torch.int8 if name == "int8" else DTYPES[name]
+    dtype = KV_DTYPES[name]
     width = row_width(config.head_dim, dtype)
     shape = (config.num_layers, config.num_kv_heads, width)
     if args.max_total_tokens is not None:
@@ -218,7 +243,8 @@ def _kv_pool(
             args.page_size,
         )
     num_slots += args.page_size  # the first page is never handed out
-    return TokenToKVPool(num_slots, *shape, dtype, device), num_slots
+    pool = TokenToKVPool(num_slots, *shape, dtype, device)
+    return pool, TokenAllocator(num_slots, args.page_size)
 
 
 def _prefix_cache(
@@ -228,10 +254,3 @@ def _prefix_cache(
         return NoCache(allocator.page_size)
     on_evict = tier.save if tier is not None else None
     return RadixCache(allocator, args.radix_eviction_policy, on_evict)
-
-
-def _grammar_compiler(
-    args: ServerArgs, tokenizer: Tokenizer, spelled: Sequence[bytes]
-) -> GrammarCompiler:
-    vocabulary = load_vocabulary(tokenizer.token_bytes, tokenizer.eos_token_ids)
-    return GrammarCompiler(vocabulary, backend=args.grammar_backend, spelled=spelled)

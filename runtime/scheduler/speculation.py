@@ -66,6 +66,7 @@ class NgramSpeculation:
 
     def learn(self, req: Req, drafted: int, accepted: int) -> None:
         """A draft of ``drafted`` tokens was verified: the next is as long as seems worth it."""
+        req.num_drafts += 1
         req.drafted_tokens += drafted
         req.accepted_tokens += accepted
         if accepted == drafted:

@@ -26,6 +26,7 @@ class SchedulerStats:
     generated_tokens: int = 0
     output_tokens: int = 0
     forced_tokens: int = 0
+    drafts: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     finished_requests: int = 0
@@ -64,8 +65,19 @@ class SchedulerStats:
         self.cached_tokens += req.cached_tokens
         self.output_tokens += req.output_len
         self.forced_tokens += req.forced_tokens
+        self.drafts += req.num_drafts
         self.drafted_tokens += req.drafted_tokens
         self.accepted_tokens += req.accepted_tokens
+
+    @property
+    def spec_accept_rate(self) -> float:
+        """Share of the drafted tokens that came true; 0 before the first draft."""
+        return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
+
+    @property
+    def spec_accept_length(self) -> float:
+        """Tokens that a step with a draft yields, the one it samples included; 0 before it."""
+        return 1 + self.accepted_tokens / self.drafts if self.drafts else 0.0
 
     def snapshot(self) -> dict[str, object]:
         return {name: v for name, v in asdict(self).items() if not name.startswith("_")}

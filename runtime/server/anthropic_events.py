@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from .. import request_context
 from ..text.answer import Answer
 from ..text.generation import Generation
 from ..text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
@@ -32,15 +33,17 @@ def named_event(data: dict[str, Any]) -> bytes:
 
 
 def anthropic_envelope(error: Exception) -> dict[str, Any]:
-    """``{"type": "error", "error": {type, message}}``; the message begins with the field."""
+    """``{"type", "error": {type, message}, "request_id"}``; the message begins with the field."""
     param = getattr(error, "param", None)
-    message = message_of(error)
+    message, http = message_of(error), request_context.current.get()
+    usual = "invalid_request_error" if status_of(error) < 500 else "api_error"
     return {
         "type": "error",
         "error": {
-            "type": _ERROR_TYPES.get(status_of(error), "api_error"),
+            "type": _ERROR_TYPES.get(status_of(error), usual),
             "message": f"{param}: {message}" if param else message,
         },
+        "request_id": None if http is None else http.id,
     }
 
 

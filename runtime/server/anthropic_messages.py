@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,10 @@ from .anthropic_events import (
 from .bodies import read
 from .context import ServerContext, context_of
 from .routing import Routes
-from .streaming import StreamForm, json_response, sse_response, while_connected
+from .streaming import EventStream, StreamForm, json_response, while_connected
 
 router = Routes(anthropic_envelope)
-STREAM = StreamForm(lambda error: named_event(anthropic_envelope(error)))
+STREAM = StreamForm(anthropic_envelope, named_event)
 
 
 @router.post("/v1/messages", body=MessagesBody)
@@ -40,7 +40,7 @@ async def messages(request: Request) -> Response:
     context.check_model(body.model)
     answer = MessageAnswer(context, body, f"msg_{uuid.uuid4().hex}")
     response = (
-        await sse_response(request, answer.events(), STREAM)
+        EventStream(answer.events(), STREAM)
         if body.stream
         else json_response(await while_connected(request, answer.whole()))
     )
@@ -75,7 +75,7 @@ class MessageAnswer:
             | stop_of(generation, self.body, bool(answer.calls))
         )
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         turn, request = await self._prepare()
         writer = EventWriter()
         started = False

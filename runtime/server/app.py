@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from ..errors import RequestError
 from . import (
     anthropic_messages,
     cache_admin,
@@ -24,7 +21,6 @@ from . import (
 )
 from .auth import ApiKeys
 from .context import ServerContext
-from .errors import error_response
 from .http_observer import HEADER, HttpObserver
 from .limits import ClientLimits, RequestLimits
 from .native import admin, encode, generate, parsers, profile, scoring, sessions, state, tokens
@@ -59,6 +55,16 @@ ROUTES = (  # paths are tried in this order: what is asked most comes first
 )
 
 
+class Application(Starlette):
+    """Without starlette's own two layers, whose part the outermost of ours has."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = self.router
+        for layer in reversed(self.user_middleware):
+            app = layer.cls(app, *layer.args, **layer.kwargs)
+        return app
+
+
 def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Starlette:
     """The application around a tokenizer manager.
 
@@ -68,11 +74,10 @@ def create_app(context: ServerContext, lifespan: Lifespan | None = None) -> Star
     """
     runner = BatchRunner(context)
     operations = [operation for module in ROUTES for operation in module.router.operations]
-    app = Starlette(
+    app = Application(
         routes=[operation.route() for operation in operations],
         middleware=_layers(context),
-        exception_handlers={HTTPException: _on_http_exception},
-        lifespan=_with_batches(runner, lifespan or _nothing_beside),
+        lifespan=_with_jobs(context, runner, lifespan or _nothing_beside),
     )
     app.state.context, app.state.batches = context, runner
     app.state.operations = operations
@@ -100,7 +105,7 @@ def _layers(context: ServerContext) -> list[Middleware]:
     return layers
 
 
-def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
+def _with_jobs(context: ServerContext, runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
     """Batches that an earlier server left unfinished go on once this one is ready."""
 
     @asynccontextmanager
@@ -111,6 +116,7 @@ def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
                 yield
             finally:
                 await runner.close()
+                await context.responses.close()
 
     return both
 
@@ -118,10 +124,3 @@ def _with_batches(runner: BatchRunner, lifespan: Lifespan) -> Lifespan:
 @asynccontextmanager
 async def _nothing_beside(app: Starlette) -> AsyncIterator[None]:
     yield
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the same envelope as everything else."""
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    return error_response(request, RequestError(message, status=error.status_code))

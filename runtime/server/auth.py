@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import RequestError
-from .errors import error_response
+from .envelopes import refusal
 
 OPEN_PATHS = ("/", "/health", "/health_generate", "/ready", "/metrics")
 OPEN_FOLDER = "/playground/"  # plain files, which ask for the key themselves
@@ -60,15 +60,15 @@ class ApiKeys:
             await self._app(scope, receive, send)
             return
         given = _given_key(HTTPConnection(scope))
-        refusal = self._refusal(scope["path"], given)
-        if refusal is None:
+        error = self._refusal(scope["path"], given)
+        if error is None:
             if given:
                 scope["client_key"] = hashlib.sha256(given).hexdigest()
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await error_response(Request(scope), refusal)(scope, receive, send)
+            await refusal(Request(scope), error)(scope, receive, send)
 
     def _refusal(self, path: str, given: bytes) -> RequestError | None:
         is_admin = self._admin_key is not None and hmac.compare_digest(given, self._admin_key)

@@ -7,7 +7,7 @@ import re
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from ..errors import RequestError
 
@@ -21,12 +21,28 @@ async def read(request: Request, kind: type[S]) -> S:
     Raises:
         RequestError: names the field that is wrong; 413 for a body that is too large.
     """
-    return decode(await request.body(), kind)
+    return decode(await body_of(request), kind)
 
 
 async def read_optional(request: Request, kind: type[S]) -> S:
     """``read``, but no body at all is an empty one."""
-    return decode(await request.body() or b"{}", kind)
+    return decode(await body_of(request) or b"{}", kind)
+
+
+async def body_of(request: Request) -> bytes:
+    """All of the body, without the iterators of ``Request.body``.
+
+    Raises:
+        ClientDisconnect: the client has left before it was here.
+    """
+    body, more = b"", True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
 def decode(data: bytes, kind: type[S]) -> S:

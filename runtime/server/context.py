@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from ..text.sessions import Sessions
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizer_manager import TokenizerManager
 from .http_stats import HttpStats
+from .openai.response_database import ResponseDatabase
 from .openai.response_store import ResponseStore
 
 ALIASES = ("default", "unknown")  # sglang-router writes "unknown" where its client named none
@@ -30,14 +32,19 @@ class ServerContext:
     model_name: str
     http_stats: HttpStats = field(default_factory=HttpStats)
     startup_seconds: float | None = None  # known once it can take requests
+    # Phases of the start in this process: "launch" ends with the start of the scheduler's process.
+    start_seconds: dict[str, float] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=Sessions)
     weight_version: str = "default"  # what the last update of the weights was called
     created: int = field(default_factory=lambda: int(time.time()))
     dialect: Dialect = field(init=False)
-    responses: ResponseStore = field(default_factory=ResponseStore)
+    responses: ResponseStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.dialect = Dialect.of(self.manager.tokenizer, self.args)
+        folder = self.args.responses_dir
+        database = None if folder is None else ResponseDatabase(Path(folder).expanduser())
+        self.responses = ResponseStore(database)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -16,18 +16,14 @@ logger = logging.getLogger(__name__)
 Envelope = Callable[[Exception], dict[str, Any]]
 
 RETRY_AFTER_SECONDS = "1"
-_TYPES = {
-    400: "invalid_request_error",
-    401: "invalid_request_error",
+_TYPES = {  # of 4xx, but for invalid_request_error, and 5xx, but for server_error
     403: "permission_error",
-    404: "invalid_request_error",
     408: "timeout_error",
-    413: "invalid_request_error",
     429: "rate_limit_error",
     499: "request_aborted",
     503: "service_unavailable_error",
 }
-_CODES = {429: "rate_limit_exceeded"}
+_CODES = {405: "method_not_supported", 429: "rate_limit_exceeded"}
 
 
 def status_of(error: Exception) -> int:
@@ -50,12 +46,14 @@ def message_of(error: Exception) -> str:
 
 def openai_envelope(error: Exception) -> dict[str, Any]:
     """``{"error": {message, type, param, code}}``, as OpenAI's API answers."""
+    status = status_of(error)
+    usual = "invalid_request_error" if status < 500 else "server_error"
     return {
         "error": {
             "message": message_of(error),
-            "type": _TYPES.get(status_of(error), "server_error"),
+            "type": _TYPES.get(status, usual),
             "param": getattr(error, "param", None),
-            "code": getattr(error, "code", None) or _CODES.get(status_of(error)),
+            "code": getattr(error, "code", None) or _CODES.get(status),
         }
     }
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 from collections.abc import Awaitable
+from secrets import token_hex
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs
 from ..request_context import HttpRequest, working_for
-from .errors import error_response
+from .envelopes import refusal
 from .http_stats import HttpStats
 
 logger = logging.getLogger(__name__)
 
 HEADER = "x-request-id"
+RAW_HEADER = HEADER.encode()
 ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,128}")  # another id is replaced, not repeated to logs
 CLIENT_LEFT = 499
 
@@ -60,7 +60,7 @@ class HttpObserver:
         except Exception as error:
             if exchange.started:
                 raise  # the server can only cut the connection
-            response = error_response(Request(scope), error)
+            response = refusal(Request(scope), error)
             await response(scope, receive, exchange.send)
         finally:
             self._stats.active -= 1
@@ -94,7 +94,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            MutableHeaders(scope=message)[HEADER] = self._request_id
+            message["headers"] = [*message["headers"], (RAW_HEADER, self._request_id.encode())]
         elif not message.get("more_body", False):
             self.complete = True
         return self._send(message)
@@ -102,7 +102,12 @@ class _Exchange:
 
 def _http_request(scope: Scope) -> HttpRequest:
     """With the client's id, or a new one."""
-    headers = Headers(scope=scope)
-    given = headers.get(HEADER, "")
-    request_id = given if ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
-    return HttpRequest(request_id, headers.get("traceparent"))
+    request_id = traceparent = ""
+    for name, value in scope["headers"]:
+        if name == RAW_HEADER:
+            request_id = value.decode("latin-1")
+        elif name == b"traceparent":
+            traceparent = value.decode("latin-1")
+    if not ACCEPTABLE.fullmatch(request_id):
+        request_id = token_hex(16)
+    return HttpRequest(request_id, traceparent or None)

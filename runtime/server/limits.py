@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import RequestError
 from .auth import OPEN_PATHS
-from .errors import error_response
+from .envelopes import refusal
 
 MOST_CLIENTS = 10_000  # remembered, least recently seen forgotten first
 
@@ -87,7 +87,7 @@ class RequestLimits:
             error = RequestError(
                 "too many requests; see Retry-After", status=429, code="rate_limit_exceeded"
             )
-            response = error_response(Request(scope), error)
+            response = refusal(Request(scope), error)
             response.headers["retry-after"] = str(math.ceil(client))
             await response(scope, receive, send)
             return

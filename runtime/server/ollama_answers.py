@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from .errors import message_of
 from .ollama_body import PARAM_NAMES, ChatBody, GenerateBody, OllamaBody
 from .openai.chat import chat_logprobs
 from .routing import Routes
-from .streaming import StreamForm, json_response, merge, sse_response, while_connected
+from .streaming import EventStream, StreamForm, json_response, merge, while_connected
 
 _encoder = msgspec.json.Encoder()
 
@@ -41,9 +41,7 @@ def json_line(data: dict[str, Any]) -> bytes:
 
 
 router = Routes(ollama_envelope)
-STREAM = StreamForm(
-    lambda error: json_line(ollama_envelope(error)), media_type="application/x-ndjson"
-)
+STREAM = StreamForm(ollama_envelope, json_line, content_type=b"application/x-ndjson")
 
 
 def served_model(context: ServerContext, name: str) -> str:
@@ -91,7 +89,7 @@ async def generate(request: Request) -> Response:
 async def _respond(request: Request, answer: OllamaAnswer) -> Response:
     if answer.body.stream is False:
         return json_response(await while_connected(request, answer.whole()))
-    return await sse_response(request, answer.lines(), STREAM)
+    return EventStream(answer.lines(), STREAM)
 
 
 def _loaded(name: str, nothing: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +174,7 @@ class OllamaAnswer:
             last = generation
         return self._line(last, answer, 0) | self._summary(last)
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """What is new, line by line; calls come whole, with the last line but one."""
         told = 0  # logprobs
         calls = Answer()
@@ -192,7 +190,7 @@ class OllamaAnswer:
             told = len(generation.output_ids)
         yield json_line(self._line(generation, Answer(), told) | self._summary(generation))
 
-    async def _progress(self) -> AsyncIterator[tuple[list[Piece], Generation]]:
+    async def _progress(self) -> AsyncGenerator[tuple[list[Piece], Generation], None]:
         self.body.check_logprobs()
         parser = self.prepared.parser
         request = GenerateInput(

@@ -14,6 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from .errors import Envelope, error_response, openai_envelope
 
@@ -36,15 +37,25 @@ class Operation:
     query: dict[str, str]
 
     def route(self) -> Route:
-        """Errors that leave the endpoint are answered in the protocol's own shape."""
+        return Route(self.path, _Answering(self), methods=self.methods)
 
-        async def answer(request: Request) -> Response:
-            try:
-                return await self.endpoint(request, **request.path_params)
-            except Exception as error:
-                return error_response(request, error, self.envelope)
 
-        return Route(self.path, answer, methods=self.methods)
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """An operation as an ASGI application, which starlette calls without layers of its own.
+
+    Errors that leave the endpoint are answered in the protocol's own shape.
+    """
+
+    operation: Operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            response = await self.operation.endpoint(request, **scope["path_params"])
+        except Exception as error:
+            response = error_response(request, error, self.operation.envelope)
+        await response(scope, receive, send)
 
 
 class Routes:

@@ -7,14 +7,18 @@ import logging
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import EngineDeadError, ModelLoadError
 from ..ipc import SchedulerStart, ZmqSchedulerClient
 from ..messages import ControlRequest, SchedulerFailed, SchedulerReady
+from ..process_age import process_age
 from ..server_args import ServerArgs
-from ..text.tokenizer_manager import TokenizerManager
+
+if TYPE_CHECKING:  # the scheduler's process starts before these are imported
+    from ..text.tokenizer_manager import TokenizerManager
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class SchedulerProcess:
         start = SchedulerStart(args, self.client.addresses, weights_path)
         self.process.stdin.write(msgspec.json.encode(start) + b"\n")
         self.process.stdin.flush()
+        self.launched_at = process_age()  # seconds after the start of this process
 
     async def ready(self) -> SchedulerReady:
         """Wait until it can take requests.

@@ -70,8 +70,8 @@ class IncrementalDetokenizer:
         """Bytes that no later token can change the meaning of."""
         data = self._data
         end = len(data)
-        held = max((_held_back(data, stop) for stop in self._stops), default=0)
-        end -= held
+        if self._stops:
+            end -= max(_held_back(data, stop) for stop in self._stops)
         return _whole_characters(data, end)
 
     def _end(self, finish: FinishReason) -> int:

@@ -33,6 +33,7 @@ class Conversation:
         add_generation_prompt: None is the ordinary way: unless the last message is continued.
         separates_reasoning: tell the reasoning apart from the content.
         streams_reasoning: tell it as it comes.
+        prompt_ids: token ids to continue instead of the messages rendered.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -42,6 +43,7 @@ class Conversation:
     add_generation_prompt: bool | None = None
     separates_reasoning: bool = True
     streams_reasoning: bool = True
+    prompt_ids: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Dialect:
 
     def prompt(self, conversation: Conversation) -> str:
         """The conversation as the model reads it, its BOS included."""
+        if conversation.prompt_ids is not None:
+            return self.tokenizer.decode(list(conversation.prompt_ids), False)
         return render_chat(
             self.tokenizer,
             conversation.messages,

@@ -28,6 +28,7 @@ class Generation:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    host_tokens: int = 0  # of those, from the host tier
     forced_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
@@ -43,10 +44,11 @@ class Generation:
         """SGLang's ``meta_info``; with ``token_text`` logprob entries name their token's text."""
         meta: dict[str, Any] = {
             "id": self.rid,
-            "finish_reason": finish_dict(self.finish),
+            "finish_reason": finish_dict(self.finish, self.completion_tokens),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "cached_tokens": self.cached_tokens,
+            "cached_tokens_details": self.cached_tokens_details,
             "forced_tokens": self.forced_tokens,
             "num_retractions": self.num_retractions,
             "e2e_latency": self.e2e_latency,
@@ -71,6 +73,13 @@ class Generation:
             meta["output_token_logprobs_length"] = len(self.output_logprobs.values)
         return meta
 
+    @property
+    def cached_tokens_details(self) -> dict[str, int] | None:
+        """None where nothing was cached, as upstream has it."""
+        if not self.cached_tokens:
+            return None
+        return {"device": self.cached_tokens - self.host_tokens, "host": self.host_tokens}
+
     def as_dict(self, token_text: dict[int, str] | None = None) -> dict[str, Any]:
         """SGLang's native response: text, output_ids, meta_info."""
         return {
@@ -89,12 +98,15 @@ class Generation:
         return ids
 
 
-def finish_dict(finish: FinishReason | None) -> dict[str, Any] | None:
+def finish_dict(finish: FinishReason | None, length: int) -> dict[str, Any] | None:
+    """SGLang's form; ``length`` is the number of output tokens."""
     if finish is None:
         return None
     out: dict[str, Any] = {"type": finish.type}
     if finish.type == "stop":
         out["matched"] = finish.matched
+    elif finish.type == "length":
+        out["length"] = length
     elif finish.type == "abort":
         out |= {"message": finish.message, "status_code": finish.status_code}
     return out

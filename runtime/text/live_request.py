@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .. import request_context
 from ..errors import RequestError
@@ -54,15 +55,17 @@ class LiveRequest:
             generation.delta += self.detokenizer.add(
                 output.token_ids, output.replaced, output.finish
             )
-            generation.input_logprobs = extend_logprobs(
-                generation.input_logprobs, output.input_logprobs
-            )
-            generation.output_logprobs = extend_logprobs(
-                generation.output_logprobs, output.output_logprobs
-            )
+            if self.request.return_logprob:
+                generation.input_logprobs = extend_logprobs(
+                    generation.input_logprobs, output.input_logprobs
+                )
+                generation.output_logprobs = extend_logprobs(
+                    generation.output_logprobs, output.output_logprobs
+                )
             generation.prompt_tokens = output.prompt_tokens
             generation.completion_tokens = output.completion_tokens
             generation.cached_tokens = output.cached_tokens
+            generation.host_tokens = output.host_tokens
             generation.forced_tokens = output.forced_tokens
             generation.drafted_tokens = output.drafted_tokens
             generation.accepted_tokens = output.accepted_tokens
@@ -102,3 +105,15 @@ class LiveRequest:
         """Its reader gets ``error`` instead of what it has not read yet."""
         self.error = error
         self.changed.set()
+
+
+class RequestObserver(Protocol):
+    """Is told of every request; what it learns it reads from the live request."""
+
+    def started(self, live: LiveRequest) -> None:
+        """It goes to the scheduler; called in the context of its client."""
+        ...
+
+    def ended(self, live: LiveRequest, reason: str) -> None:
+        """``reason``: a finish reason's type, or ``error`` when the scheduler died."""
+        ...

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from secrets import token_hex
+from typing import Any
 
 from ..errors import CapacityError, EngineDeadError, PromptTooLongError, RequestError
 from ..ipc import SchedulerClient
@@ -31,7 +31,7 @@ from ..sampling_params import SamplingParams
 from .commands import Commands
 from .detokenizer import IncrementalDetokenizer
 from .generation import Generation, raise_aborted
-from .live_request import LiveRequest
+from .live_request import LiveRequest, RequestObserver
 from .logprob_checks import check_logprobs
 from .request_stats import RequestStats
 from .tokenizer import Tokenizer
@@ -63,18 +63,6 @@ class GenerateInput:
     param_names: Mapping[str, str] = field(default_factory=dict)  # and sampling parameters
 
 
-class RequestObserver(Protocol):
-    """Is told of every request; what it learns it reads from the live request."""
-
-    def started(self, live: LiveRequest) -> None:
-        """It goes to the scheduler; called in the context of its client."""
-        ...
-
-    def ended(self, live: LiveRequest, reason: str) -> None:
-        """``reason``: a finish reason's type, or ``error`` when the scheduler died."""
-        ...
-
-
 class TokenizerManager:
     """Bookkeeping of the live requests: each ends exactly once.
 
@@ -83,14 +71,20 @@ class TokenizerManager:
         max_queued: most live requests beside those that one batch holds; more raise
             CapacityError. None for no limit.
         timeout: seconds after which a request is aborted. None for no limit.
+        generates: False for a model without a head, which only embeds.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, max_queued: int | None, timeout: float | None = None
+        self,
+        tokenizer: Tokenizer,
+        max_queued: int | None,
+        timeout: float | None = None,
+        generates: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self._max_queued = max_queued
         self._timeout = timeout
+        self.generates = generates
         self._client: SchedulerClient | None = None
         self.ready: SchedulerReady | None = None
         self._live: dict[str, LiveRequest] = {}
@@ -159,7 +153,7 @@ class TokenizerManager:
 
     # ------------------------------------------------------------------ generating
 
-    async def stream(self, request: GenerateInput) -> AsyncIterator[Generation]:
+    async def stream(self, request: GenerateInput) -> AsyncGenerator[Generation, None]:
         """The request's output each time it has grown; the same object, last with ``finish`` set.
 
         ``delta`` is what came since the last time; nothing changes until the next one is asked for.
@@ -221,8 +215,10 @@ class TokenizerManager:
         client = self._client
         if client is None:
             raise EngineDeadError("the scheduler is not running; try again in some seconds")
+        if request.pooling is None and not self.generates:
+            raise RequestError("the served model has no output head: it only embeds")
         self._check_queue()
-        rid = request.rid or uuid.uuid4().hex
+        rid = request.rid or token_hex(16)
         if rid in self._live:
             raise RequestError(f"a request with rid {rid!r} is running", param="rid")
         detokenizer = IncrementalDetokenizer(
@@ -270,8 +266,7 @@ class TokenizerManager:
         ready = self.ready
         if ready is not None and len(text) > ready.max_req_input_len * self._longest_token:
             raise PromptTooLongError(
-                f"the prompt has {len(text)} characters, more than {ready.max_req_input_len} "
-                f"tokens can hold",
+                f"{len(text)} characters are more than {ready.max_req_input_len} tokens can hold",
                 param=param,
             )
         if len(text) <= INLINE_CHARS:

@@ -30,6 +30,8 @@ class Prompt:
 
     Args:
         text: the whole prompt as text; for a chat, rendered, and ending where the answer goes on.
+        unrendered: turns that the backend is to render ahead of the text, which is then only what
+            the open turn says; none but where the backend ``renders_prompts``.
         is_chat: the text came from a chat template, so it has its own BOS.
         messages: the finished turns, for backends that take messages.
         role: of the turn that is open, None outside of turns.
@@ -39,6 +41,7 @@ class Prompt:
     """
 
     text: str
+    unrendered: Sequence[Mapping[str, Any]] = ()
     is_chat: bool = False
     messages: list[dict[str, Any]] = field(default_factory=list)
     role: str | None = None
@@ -49,10 +52,17 @@ class Prompt:
 
 @dataclass(slots=True)
 class Completion:
-    """Generated text and what is known of it (``meta_info`` as the runtime gives it)."""
+    """Generated text and what is known of it.
+
+    Args:
+        text: what was generated.
+        meta_info: as the runtime gives it.
+        opening: what the prompt's unrendered turns were rendered as.
+    """
 
     text: str
     meta_info: dict[str, Any] = field(default_factory=dict)
+    opening: str | None = None
 
 
 class Request(NamedTuple):
@@ -73,6 +83,11 @@ class BaseBackend(ABC):
     def chat_template(self) -> ChatTemplate | None:
         """A template to use instead of ``render_chat``; None where the model's own is known."""
         return None
+
+    @property
+    def renders_prompts(self) -> bool:
+        """Whether ``generate`` takes turns that are not rendered, which saves a call for it."""
+        return False
 
     @abstractmethod
     async def render_chat(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..errors import BackendError
@@ -69,7 +68,7 @@ def is_closed(schema: Any) -> bool:
 
 def plain(options: GenOptions) -> GenOptions:
     """Without the constraint."""
-    return replace(options, regex=None, json_schema=None, dtype=None)
+    return options._replace(regex=None, json_schema=None, dtype=None)
 
 
 def for_schema(options: GenOptions) -> GenOptions:
@@ -77,7 +76,7 @@ def for_schema(options: GenOptions) -> GenOptions:
     max_tokens = options.max_tokens
     if options.dtype is not None and max_tokens is not None:
         max_tokens += OBJECT_TOKENS
-    return replace(plain(options), stop=None, max_tokens=max_tokens)
+    return plain(options)._replace(stop=None, max_tokens=max_tokens)
 
 
 def obeys(text: str, options: GenOptions) -> bool:

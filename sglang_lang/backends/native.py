@@ -77,6 +77,14 @@ def _calls(requests: Sequence[Request]) -> list[list[int]]:
     return calls
 
 
+def _chat(messages: Sequence[Mapping[str, Any]], open_role: str | None) -> dict[str, Any]:
+    """What the runtime renders: a chat that ends inside a new turn of ``open_role``."""
+    if open_role is None or open_role == "assistant":
+        return {"messages": messages, "add_generation_prompt": open_role is not None}
+    turns = [*messages, {"role": open_role, "content": ""}]
+    return {"messages": turns, "continue_final_message": True}
+
+
 class NativeBackend(BaseBackend):
     """A runtime; how requests reach it is the subclass's."""
 
@@ -97,17 +105,12 @@ class NativeBackend(BaseBackend):
     ) -> str:
         if self.chat_template is not None:
             return self.chat_template.render(messages, open_role)
-        turns = [dict(message) for message in messages]
-        if open_role is None or open_role == "assistant":
-            generation = open_role == "assistant"
-            return await self._render({"messages": turns, "add_generation_prompt": generation})
-        turns.append({"role": open_role, "content": ""})
-        return await self._render({"messages": turns, "continue_final_message": True})
+        return await self._render(_chat(messages, open_role))
 
     async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
         response = await self._generate(self._request(prompt, options))
         several = response if isinstance(response, list) else [response]
-        return [Completion(one["text"], one["meta_info"]) for one in several]
+        return [Completion(one["text"], one["meta_info"], one.get("opening")) for one in several]
 
     async def generate_batch(self, requests: Sequence[Request]) -> list[list[Completion]]:
         """One request for all prompts that may share one."""
@@ -175,6 +178,8 @@ class NativeBackend(BaseBackend):
             name: value for name in _REQUEST_NAMES if (value := getattr(options, name)) is not None
         }
         request["text"] = prompt.text
+        if prompt.unrendered:
+            request["chat"] = _chat(prompt.unrendered, prompt.role)
         request["add_special_tokens"] = not prompt.is_chat
         request["sampling_params"] = sampling_params(prompt, options)
         return request

@@ -19,9 +19,9 @@ import httpx
 from ..background import wait_for
 from ..errors import BackendError
 from .base import Prompt
-from .runtime_endpoint import RuntimeEndpoint, events_of
+from .runtime_endpoint import RuntimeEndpoint
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.02
 STOP_SECONDS = 30.0
 LOG_TAIL = 2000  # characters of the server's log in an error
 
@@ -88,6 +88,11 @@ class Runtime:
         self.endpoint.shutdown()
         self._stop()
 
+    @property
+    def pid(self) -> int:
+        """The process that serves HTTP; the scheduler's is its child."""
+        return self._process.pid
+
     def as_backend(self) -> RuntimeEndpoint:
         return self.endpoint
 
@@ -122,12 +127,11 @@ class Runtime:
     ) -> AsyncIterator[str]:
         """The continuation of a prompt, in pieces as they come."""
         told = 0
-        body = {"text": prompt, "sampling_params": sampling_params, "stream": True}
-        async with httpx.AsyncClient(headers=self.endpoint.headers, timeout=None) as client:
-            async with client.stream("POST", f"{self.url}/generate", json=body) as response:
-                async for answer in events_of(response):
-                    yield answer["text"][told:]
-                    told = len(answer["text"])
+        request = {"text": prompt, "sampling_params": sampling_params}
+        async with await self.endpoint.open_session() as session:
+            async for answer in self.endpoint.stream(session, request):
+                yield answer["text"][told:]
+                told = len(answer["text"])
 
     add_request = async_generate
 
@@ -153,16 +157,18 @@ class Runtime:
 
     def _wait_ready(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self._is_ready():
-            if self._process.poll() is not None:
-                raise BackendError(f"the server ended before it was ready: {self._said()}")
-            if time.monotonic() > deadline:
-                raise BackendError(f"the server is not ready after {seconds:.0f} s: {self._said()}")
-            time.sleep(POLL_SECONDS)
+        with httpx.Client() as client:  # one for all: making one costs as much as many polls
+            while not self._is_ready(client):
+                if self._process.poll() is not None:
+                    raise BackendError(f"the server ended before it was ready: {self._said()}")
+                if time.monotonic() > deadline:
+                    said = self._said()
+                    raise BackendError(f"the server is not ready after {seconds:.0f} s: {said}")
+                time.sleep(POLL_SECONDS)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, client: httpx.Client) -> bool:
         try:
-            return httpx.get(f"{self.url}/health").status_code == 200
+            return client.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
 

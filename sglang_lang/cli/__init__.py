@@ -166,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
         sgl.global_config.timeline = timeline
         sys.argv = [args.program, *args.arguments]
         try:
-            runpy.run_path(args.program, run_name="__main__")
+            run_file(args.program, "__main__")
         finally:
             sgl.global_config.timeline = None
             if timeline is not None:
@@ -175,9 +175,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_file(program: str, name: str) -> dict[str, Any]:
+    """Run a file as ``python`` would, under a name; returns its globals."""
+    path = Path(program)
+    if not path.is_file():
+        raise CommandError(f"{program} is not a file")
+    sys.path.insert(0, str(path.resolve().parent))  # where its own imports are looked for
+    return runpy.run_path(program, run_name=name)
+
+
 def print_graphs(program: str) -> int:
     """The graphs of a file's programs, found without a model."""
-    for name, value in runpy.run_path(program, run_name="__graph__").items():
+    for name, value in run_file(program, "__graph__").items():
         if isinstance(value, sgl.SglFunction):
             print(f"{name}:")
             value.trace().print_graph_dfs()

@@ -18,8 +18,13 @@ import sglang_lang as sgl
 from ..bench import load, report
 from ..bench.client import DIALECTS, Ask, Sample
 from ..bench.datasets import DATASETS, Item, Settings
+from ..bench.processes import cpu_share, memory, process_tree
 from ..errors import CommandError
 
+# Of a start, in their order; see LoadTimes and ServerContext.start_seconds.
+PHASES = (
+    *("launch", "imports", "kernels", "weights", "tokenizer", "kv_cache", "scheduler", "warm_up"),
+)
 DATASET_FLAGS = [field for field in dataclasses.fields(Settings) if field.name != "path"]
 
 
@@ -64,6 +69,10 @@ def add_to(commands: Any) -> None:
 
     command = _add(kinds, "startup", startup, "time from the command to the first answer")
     command.add_argument("--model-path", metavar="PATH")
+    command.add_argument(
+        "--server-flag", action="append", default=[], metavar="NAME=VALUE", help="such as port=3000"
+    )
+    command.add_argument("--idle-seconds", type=float, default=0.0, help="and idle CPU so long")
     command.add_argument("--iterations", type=int, default=3)
     _add_outputs(command)
 
@@ -139,23 +148,33 @@ def latency(args: argparse.Namespace) -> int:
 
 
 def startup(args: argparse.Namespace) -> int:
-    flags = {} if args.model_path is None else {"model_path": args.model_path}
-    ready, answered = [], []
-    phases: dict[str, list[float]] = {}
-    for _ in range(args.iterations):
-        begin = time.perf_counter()
-        with sgl.Runtime(**flags) as server:
-            ready.append(time.perf_counter() - begin)
-            server.generate("The capital of France is", {"max_new_tokens": 1})
-            answered.append(time.perf_counter() - begin)
-            info = httpx.get(f"{server.url}/server_info", timeout=30).json()
-        for phase, seconds in info["load_seconds"].items():
-            phases.setdefault(phase, []).append(seconds)
-    summary = {"ready_s": report.percentile(ready, 0.5)}
-    summary["first_answer_s"] = report.percentile(answered, 0.5)
-    summary |= {f"{name}_s": report.percentile(values, 0.5) for name, values in phases.items()}
+    flags = dict(flag.split("=", 1) for flag in args.server_flag)
+    if args.model_path is not None:
+        flags["model_path"] = args.model_path
+    starts = [_start(flags, args.idle_seconds) for _ in range(args.iterations)]
+    summary = {
+        name: report.percentile([start[name] for start in starts], 0.5) for name in starts[0]
+    }
     tell(args, f"start-up, medians of {args.iterations}", summary)
     return 0
+
+
+def _start(flags: dict[str, str], idle_seconds: float) -> dict[str, float]:
+    """One start: seconds of its phases and until the first answer, then memory and idle CPU."""
+    begin = time.perf_counter()
+    with sgl.Runtime(**flags) as server:
+        ready = time.perf_counter() - begin
+        server.generate("The capital of France is", {"max_new_tokens": 1})
+        answered = time.perf_counter() - begin
+        info = httpx.get(f"{server.url}/server_info", timeout=30).json()
+        processes = process_tree(server.pid)
+        used = memory(processes)
+        idle = cpu_share(processes, idle_seconds) if idle_seconds else None
+    phases = info["load_seconds"]
+    measured = {f"{name}_s": phases[name] for name in PHASES if name in phases}
+    measured |= {"ready_s": ready, "first_request_s": answered - ready, "first_answer_s": answered}
+    measured |= {f"{name}_mb": size / 1e6 for name, size in used.items()}
+    return measured if idle is None else {**measured, "idle_cpu_percent": 100 * idle}
 
 
 def dataset(args: argparse.Namespace) -> list[Item]:

@@ -13,7 +13,7 @@ def add_to(commands: Any, parser: Callable[[], argparse.ArgumentParser]) -> None
     """``parser`` makes the command line that is completed."""
     text = "print a script that completes commands and flags in a shell"
     command = commands.add_parser("completion", help=text, description=text)
-    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    command.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"))
     command.set_defaults(command=lambda args: complete(parser(), args.shell))
 
 

@@ -32,7 +32,7 @@ def python_machine(network: Network) -> Machine:
 
 
 def native_machine(network: Network) -> NativeMachine:
-    return NativeMachine(network, NATIVE)
+    return NativeMachine(lambda: network, NATIVE)
 
 
 def json_network(schema: Any, options: JsonOptions | None = None) -> JsonNetwork:

@@ -9,12 +9,15 @@ import jsonschema
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sglang_lang.constrained.backend import JsonSchema
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.json_options import JsonOptions
 from sglang_lang.constrained.llguidance_backend import LLGuidanceBackend, LLGuidanceMatcher
 from sglang_lang.constrained.matcher import whole_characters
+from sglang_lang.constrained.native_backend import NativeBackend
 from sglang_lang.constrained.structural_tag import parse_structural_tag
 from sglang_lang.constrained.vocabulary import Vocabulary
 
@@ -29,9 +32,13 @@ PERSON = {
 }
 
 
-@pytest.fixture(scope="module")
+VOCABULARY = Vocabulary.from_token_bytes(TOKENS, [EOS])
+NATIVE, LLGUIDANCE = NativeBackend(VOCABULARY), LLGuidanceBackend(VOCABULARY)
+
+
+@pytest.fixture
 def backend() -> LLGuidanceBackend:
-    return LLGuidanceBackend(Vocabulary.from_token_bytes(TOKENS, [EOS]))
+    return LLGUIDANCE
 
 
 def feed(matcher: LLGuidanceMatcher, text: bytes) -> bool:
@@ -57,7 +64,7 @@ def test_schema_forces_the_keys_in_the_given_style(backend: LLGuidanceBackend) -
 
 def test_mask_is_exactly_the_tokens_that_are_accepted(backend: LLGuidanceBackend) -> None:
     matcher = backend.compile_json_schema(JsonSchema.of(PERSON), JsonOptions()).matcher()
-    for text in (b'{"na', b'me": "q', b'", "mark": "ab'):
+    for text in (b"", b'{"', b"na", b'me": "q', b'", "mark": "', b"ab"):
         feed(matcher, text)
         accepted = {token for token in range(len(TOKENS)) if matcher.fork().accept_token(token)}
         assert allowed(matcher) == accepted
@@ -171,3 +178,33 @@ def test_walks_through_the_masks_validate(backend: LLGuidanceBackend) -> None:
                 break
         else:
             jsonschema.validate(json.loads(text), PERSON)
+
+
+PLAIN = st.recursive(
+    st.sampled_from(["a", "b", "ab", "[ab]", ".", "[^a]", '"', "日", "[é-日]", r"[^\n\"]", "abc"]),
+    lambda inner: st.one_of(
+        st.builds("{}{}".format, inner, inner),
+        st.builds("(?:{}|{})".format, inner, inner),
+        st.builds("(?:{}){}".format, inner, st.sampled_from("* + ? {2,7} {0,40} {19,}".split())),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(PLAIN, st.integers(0, 2**32 - 1))
+def test_our_own_masks_are_llguidances(pattern: str, seed: int) -> None:
+    rows = np.zeros((2, VOCABULARY.row_len), np.int32)
+    ours = NATIVE.compile_regex(pattern).matcher()
+    theirs = LLGUIDANCE.compile_regex(pattern).matcher()
+    rng = np.random.default_rng(seed)
+    for _ in range(10):
+        ours.fill_next_token_bitmask(rows, 0)
+        theirs.fill_next_token_bitmask(rows, 1)
+        assert (rows[0] == rows[1]).all(), pattern
+        assert ours.is_terminated() == theirs.is_terminated()
+        if ours.is_terminated():
+            break
+        bits = np.unpackbits(rows[0].view(np.uint8), bitorder="little")
+        token_id = int(rng.choice(np.flatnonzero(bits)))
+        assert ours.accept_token(token_id) and theirs.accept_token(token_id)

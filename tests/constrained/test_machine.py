@@ -145,7 +145,8 @@ def test_an_automaton_without_bounds_is_followed_in_bounded_time_and_memory() ->
     vocabulary = Vocabulary.from_token_bytes(
         [*(bytes([b]) for b in range(256)), *LONG_WORDS, None], [256 + len(LONG_WORDS)]
     )
-    machine = NativeMachine(regex_network(wide), NativeVocabulary(vocabulary))
+    network = regex_network(wide)
+    machine = NativeMachine(lambda: network, NativeVocabulary(vocabulary))
     state = machine.advance(machine.start, b"k")
     row = np.zeros(vocabulary.row_len, np.int32)
     started = time.thread_time()

@@ -28,6 +28,11 @@ def tiny_checkpoint(folder: Path, seed: int, hidden_size: int = 64) -> Path:
         tie_word_embeddings=False,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer_files(folder)
+    return folder
+
+
+def byte_tokenizer_files(folder: Path) -> None:
+    """Write the files of a tokenizer whose tokens are bytes, and an end of sequence."""
     byte_tokenizer()._backend.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": EOS}))
-    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 import sglang_lang as sgl
 from sglang_lang.backends.base import BaseBackend
+from sglang_lang.runtime.errors import EngineDeadError
 
 from .server import running_server
 
@@ -47,6 +49,14 @@ def test_what_a_constraint_forced_is_known_by_its_place(engine: sgl.Engine) -> N
         assert "".join(forced).replace(" ", "").endswith("ok")
         assert any("country" in text for text in forced)
         assert sum(map(len, forced)) < len(row)
+
+
+def test_a_process_that_was_forked_is_told_that_the_engine_is_elsewhere(
+    engine: sgl.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with pytest.raises(EngineDeadError, match="make an engine here"):
+        engine.generate("a")
 
 
 # --------------------------------------------------------------------------- the compiler

@@ -20,6 +20,8 @@ import pytest
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
+from sglang_lang.bench.processes import cpu_share, process_tree
+
 from .server import ROOT, ServerProcess, exit_of, running_server
 
 pytestmark = pytest.mark.slow
@@ -27,7 +29,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
-    with running_server("--log-requests", "--log-format", "json") as started:
+    # A KV pool that is soon full: its memory is taken as tokens come.
+    flags = ("--log-requests", "--log-format", "json", "--max-total-tokens", "4096")
+    with running_server(*flags) as started:
         yield started
 
 
@@ -109,6 +113,17 @@ def test_requests_are_logged_as_json_with_their_ids(server: ServerProcess) -> No
         "POST /v1/completions",
     ]
     assert mine[1]["completion_tokens"] == 2
+
+
+def test_an_idle_server_takes_hardly_any_cpu(server: ServerProcess) -> None:
+    """CPU time is the processes' own, whatever else the machine does; they may end what they do
+    beside requests, such as warming the grammars up, before it counts."""
+    body = {"prompt": "x", "max_tokens": 20}
+    httpx.post(f"{server.url}/v1/completions", json=body, timeout=60)
+    processes = process_tree(server.process.pid)
+    assert len(processes) == 2
+    shares = (cpu_share(processes, 2.0) for _ in range(10))
+    assert any(share < 0.02 for share in shares)
 
 
 def test_metrics_of_the_real_scheduler(server: ServerProcess) -> None:

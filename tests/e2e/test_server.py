@@ -157,6 +157,8 @@ def test_constraints_are_kept(client: httpx.Client) -> None:
     assert re.fullmatch(regex, first["text"])
     assert first["finish_reason"] == "stop"
     assert client.post("/v1/completions", json=body).json()["choices"][0]["text"] == first["text"]
+    several = client.post("/v1/completions", json=body | {"n": 3}).json()["choices"]
+    assert len(several) == 3 and all(re.fullmatch(regex, one["text"]) for one in several)
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer"}},

@@ -15,8 +15,8 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from sglang_lang.kernels.block_weight import quantize_int4
+from sglang_lang.kernels.cache_format import row_width
 from sglang_lang.kernels.fp8_weight import quantize_fp8
-from sglang_lang.kernels.int8_cache import row_width
 from sglang_lang.kernels.int8_weight import quantize_int8
 from sglang_lang.kernels.triton_ops import elementwise, moe, norm, sampling
 from sglang_lang.kernels.triton_ops.attention import PagedAttention

@@ -109,7 +109,7 @@ def test_the_wheel_holds_every_file_under_one_root(wheel: Path, checkout: Path) 
 def test_the_base_install_is_the_client(client: Path, tmp_path: Path) -> None:
     listed = succeed(client, "-m", "pip", "list", "--format", "freeze", cwd=tmp_path)
     names = {line.partition("==")[0] for line in listed.splitlines()}
-    assert {"sglang-lang", "httpx"} <= names
+    assert {"sglang-lang", "aiohttp", "httpx"} <= names
     assert names.isdisjoint({"torch", "numpy", "msgspec", "pyzmq", "starlette", "transformers"})
     succeed(client, "-c", "import sglang_lang as sgl; sgl.gen, sgl.RuntimeEndpoint", cwd=tmp_path)
     assert "memory" in succeed(client.parent / "sglang-lang", "doctor", cwd=tmp_path)

@@ -68,3 +68,13 @@ def test_slot_zero_starts_as_zeros() -> None:
 
 def test_token_bytes_counts_k_and_v_of_all_layers() -> None:
     assert make_kv_pool(torch.bfloat16).token_bytes == 2 * 3 * 2 * 8 * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int8, torch.float8_e4m3fn])
+def test_rows_read_from_some_slots_may_be_written_to_others(dtype: torch.dtype) -> None:
+    pool = make_kv_pool(dtype)
+    for layer, cache in enumerate(pool.k + pool.v):
+        cache[5:7] = torch.full((2, 2, 8), layer + 1.0).to(dtype)
+    pool.write(np.array([9, 30], dtype=np.int32), pool.read(np.array([6, 5], dtype=np.int32)))
+    for layer, cache in enumerate(pool.k + pool.v):
+        assert (cache[[9, 30]].float() == layer + 1).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,15 @@ def test_a_tier_without_a_cache_or_without_room_is_refused() -> None:
         ServerArgs(cache_dir="kv", disable_radix_cache=True)
     with pytest.raises(ServerArgsError, match="--kv-tier-size must be positive"):
         ServerArgs(cache_dir="kv", kv_tier_size=0.0)
+
+
+def test_a_model_has_a_thread_for_each_core_unless_told_otherwise() -> None:
+    cores = resolve(ServerArgs(device="cpu")).cpu_threads
+    assert cores is None or 1 <= cores <= len(os.sched_getaffinity(0))
+    assert resolve(ServerArgs(device="cpu", cpu_threads=5)).cpu_threads == 5
+    assert resolve(ServerArgs(device="cpu", cpu_threads=5, numa_node=0)).cpu_threads == 5
+
+
+def test_a_numa_node_that_is_not_here() -> None:
+    with pytest.raises(ServerArgsError, match="--numa-node: this process can use no core of node"):
+        resolve(ServerArgs(device="cpu", numa_node=999))

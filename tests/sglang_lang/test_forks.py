@@ -58,6 +58,24 @@ def test_join_can_append_the_childrens_texts() -> None:
     assert program.run(backend=ScriptedBackend()).text() == "root:a=answerb=answer"
 
 
+def test_forks_are_some_and_are_joined_once() -> None:
+    @sgl.function
+    def twice(s: sgl.ProgramState) -> None:
+        forks = s.fork(2)
+        forks.join()
+        forks.join()
+
+    with pytest.raises(sgl.ProgramError, match="joined already\n  in twice"):
+        twice.run(backend=ScriptedBackend())
+
+    @sgl.function
+    def none(s: sgl.ProgramState) -> None:
+        s.fork(0)
+
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        none.run(backend=ScriptedBackend())
+
+
 def test_a_copy_does_not_change_the_original() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:

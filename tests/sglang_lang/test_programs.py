@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import threading
@@ -155,6 +156,42 @@ def test_an_exception_of_the_program_is_its_own() -> None:
         program.run(backend=ScriptedBackend())
 
 
+def test_a_collected_exception_of_the_program_names_its_line() -> None:
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += "a"
+        json.loads("{")
+
+    line = program.func.__code__.co_firstlineno + 3
+    for state in (
+        *program.run_batch([{}], on_error="return", backend=ScriptedBackend()),
+        program.run(stream=True, backend=ScriptedBackend()),
+    ):
+        told = str(state.error())
+        assert told.startswith("JSONDecodeError") and f"test_programs.py:{line})" in told
+
+
+def test_what_is_no_backend_is_named() -> None:
+    url: Any = "http://127.0.0.1:30000"
+    for give in (program_of_one.run, sgl.set_default_backend):
+        with pytest.raises(TypeError, match="a backend is one of .* not str: 'http"):
+            give(backend=url)
+
+
+@sgl.function
+def program_of_one(s: sgl.ProgramState) -> None:
+    s += "said " + sgl.gen("x")
+
+
+def test_a_state_shows_its_text_without_waiting() -> None:
+    backend = ScriptedBackend()
+    assert repr(program_of_one.run(backend=backend)) == "ProgramState('said answer')"
+    backend.hold = asyncio.Event()
+    waiting = program_of_one.run(backend=backend, stream=True)
+    assert repr(waiting).startswith("ProgramState('")
+    waiting.cancel()
+
+
 def test_an_unknown_variable_is_named_with_those_there_are() -> None:
     @sgl.function
     def program(s: sgl.ProgramState) -> None:
@@ -236,6 +273,12 @@ def test_mistakes_in_gen_are_told_at_once() -> None:
         sgl.gen("x", regex="a", json_schema="{}")
     with pytest.raises(ValueError, match="non-empty strings"):
         sgl.select("x", [])
+    with pytest.raises(ValueError, match="non-empty strings"):
+        sgl.select("x", "abc")
+    with pytest.raises(ValueError, match="non-empty strings"):
+        sgl.gen("x", choices=[])
+    with pytest.raises(ValueError, match="model_type must be one of"):
+        sgl.separate_reasoning(sgl.gen("x"), model_type="nobody")
     with pytest.raises(ValueError, match="None was added"):
 
         @sgl.function
@@ -326,6 +369,23 @@ def test_settings_have_sglangs_names(
 
 def test_all_programs_share_one_background_loop() -> None:
     assert background_loop() is background_loop()
+
+
+def test_a_choices_method_that_waits_for_its_own_program_is_told_so() -> None:
+    """It runs on the loop that would have to go on for that."""
+    states: list[sgl.ProgramState] = []
+
+    class Waits(sgl.ChoicesSamplingMethod):
+        def __call__(self, **_: Any) -> sgl.ChoicesDecision:
+            return sgl.ChoicesDecision(states[0]["x"])
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        states.append(s)
+        s += sgl.select("x", ["a"], choices_method=Waits())
+
+    with pytest.raises(sgl.ProgramError, match="cannot wait"):
+        program.run(backend=ScriptedBackend())
 
 
 def test_nothing_is_promised_once_a_program_has_failed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import re
 import threading
 import time
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 
 import sglang_lang as sgl
+from sglang_lang import runner
 from sglang_lang.backends.base import Completion, Prompt
 from sglang_lang.background import background_loop
+from sglang_lang.executor import StreamExecutor
 from sglang_lang.ir import GenOptions
+from sglang_lang.runner import new_state
 
 from .scripted import ScriptedBackend
 
@@ -66,6 +70,49 @@ def test_an_error_of_a_batch_ends_its_other_runs() -> None:
     backend = HeldUnlessBad(lambda prompt: "FAIL")
     with pytest.raises(sgl.ProgramError, match="the script says so"):
         program.run_batch([("bad",), ("a",), ("b",)], backend=backend, num_threads=3)
+
+
+def test_a_run_that_begins_while_a_batch_is_being_ended_ends_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class FailsOnceTwoWait(ScriptedBackend):
+        def __init__(self) -> None:
+            super().__init__()
+            self.arrived = 0
+            self.both_wait = asyncio.Event()
+
+        async def generate(self, prompt: Prompt, options: GenOptions) -> list[Completion]:
+            self.arrived += 1
+            if self.arrived == 1:
+                await self.both_wait.wait()
+                raise sgl.BackendError("no")
+            self.both_wait.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    made = itertools.count(1)
+    are_ended = threading.Event()
+    cancel = StreamExecutor.cancel
+
+    def late(*args: Any, **kwargs: Any) -> sgl.ProgramState:
+        if next(made) == 3:
+            assert are_ended.wait(30)
+        return new_state(*args, **kwargs)
+
+    def told(executor: StreamExecutor) -> None:
+        cancel(executor)
+        if threading.current_thread() is threading.main_thread():
+            are_ended.set()
+
+    monkeypatch.setattr(runner, "new_state", late)
+    monkeypatch.setattr(StreamExecutor, "cancel", told)
+
+    @sgl.function
+    def program(s: sgl.ProgramState) -> None:
+        s += sgl.gen("x")
+
+    with pytest.raises(sgl.ProgramError, match="no"):
+        program.run_batch([{}, {}, {}], backend=FailsOnceTwoWait(), num_threads=3)
 
 
 def test_a_batch_whose_beginning_cannot_be_computed_ahead_fails_item_by_item() -> None:

@@ -15,8 +15,8 @@ import pytest
 import sglang_lang as sgl
 from sglang_lang.backends.native import NativeBackend
 from sglang_lang.executor import StreamExecutor
-from sglang_lang.interpreter import ProgramStateGroup
 from sglang_lang.sgl_function import RUN_OPTIONS
+from sglang_lang.state_group import ProgramStateGroup
 
 NAMES = """Anthropic Crusoe Engine LiteLLM OpenAI Runtime RuntimeEndpoint ServerArgs VertexAI
 __version__ assistant assistant_begin assistant_end flush_cache function gen gen_int gen_string

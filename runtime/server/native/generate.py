@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,10 +16,12 @@ from ...text.generation import Generation
 from ...text.prompts import Inputs, as_dict, as_inputs
 from ...text.sessions import SessionParams, Sessions
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager
+from ..answers import plain_reasoning_tokens, server_meta_info
 from ..bodies import namespace, read
 from ..context import ServerContext, context_of
 from ..routing import Routes
-from ..streaming import event, json_response, merge, sse_response, while_connected
+from ..streaming import EventStream, event, json_response, merge, while_connected
+from .tokens import RenderBody
 
 router = Routes()
 
@@ -29,6 +31,7 @@ class GenerateBody(msgspec.Struct):
 
     text: str | list[str] | None = None
     input_ids: list[int | list[int]] | None = None
+    chat: RenderBody | None = None  # stands ahead of the text, rendered
     sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
     return_logprob: bool | list[bool] | None = None
     logprob_start_len: int | list[int] | None = None
@@ -53,12 +56,17 @@ class GenerateBody(msgspec.Struct):
     return_hidden_states: Any = None
     return_routed_experts: Any = None
 
-    def inputs(self) -> Inputs:
+    def inputs(self, opening: str | None) -> Inputs:
+        """The single requests; ``opening`` is the chat, rendered.
+
+        Raises:
+            RequestError: a field is wrong.
+        """
         for name in _UNSERVED:
             if getattr(self, name):
                 raise RequestError(f"{name} is not supported by this server", param=name)
         return as_inputs(
-            self.text,
+            self._text(opening),
             self.sampling_params,
             input_ids=self.input_ids,
             stream=bool(self.stream),
@@ -70,8 +78,15 @@ class GenerateBody(msgspec.Struct):
             rid=self.rid,
             priority=self.priority or 0,
             extra_key=namespace(self.extra_key, self.cache_salt),
-            add_special_tokens=self.add_special_tokens is not False,
+            add_special_tokens=self.add_special_tokens is not False and opening is None,
         )
+
+    def _text(self, opening: str | None) -> str | list[str] | None:
+        if opening is None:
+            return self.text
+        if isinstance(self.text, list) or self.session_params is not None:
+            raise RequestError("chat goes with one text and no session", param="chat")
+        return opening + (self.text or "")
 
 
 _UNSERVED = (
@@ -90,19 +105,20 @@ _UNSERVED = (
 async def generate(request: Request) -> Response:
     body = await read(request, GenerateBody)
     context = context_of(request)
-    inputs = body.inputs()
+    opening = None if body.chat is None else body.chat.text(context.tokenizer)
     answer = NativeAnswer(
         context,
-        inputs,
+        body.inputs(opening),
         context.args.incremental_streaming_output
         if body.incremental_streaming_output is None
         else body.incremental_streaming_output,
         bool(body.return_prompt_token_ids),
+        opening,
     )
     if body.session_params is not None:
         answer.session = SessionTurn(context.sessions, body.session_params)
     if body.stream:
-        return await sse_response(request, answer.events())
+        return EventStream(answer.events())
     return json_response(await while_connected(request, answer.whole()))
 
 
@@ -137,6 +153,7 @@ class NativeAnswer:
         inputs: its single requests.
         incremental: events hold what is new only.
         with_prompt: responses name the ids of their prompt.
+        opening: what the request's chat was rendered as, which responses tell.
         session: the request is a turn of one.
     """
 
@@ -144,6 +161,7 @@ class NativeAnswer:
     inputs: Inputs
     incremental: bool
     with_prompt: bool
+    opening: str | None = None
     session: SessionTurn | None = None
     _told_logprobs: dict[int, int] = field(default_factory=dict)
     _prompts: list[list[int]] = field(default_factory=list)
@@ -157,7 +175,7 @@ class NativeAnswer:
         dicts = [self._as_dict(i, generation) for i, generation in enumerate(done)]
         return dicts if self.inputs.is_list else dicts[0]
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """Text and ids so far, or what is new of them; batches carry ``index``."""
         await self._prepare()
         async for index, generation in merge(self.context.manager, self.inputs.parts):
@@ -184,9 +202,14 @@ class NativeAnswer:
 
     def _as_dict(self, index: int, generation: Generation) -> dict[str, Any]:
         response = as_dict(self.context.manager, generation, self.inputs.with_text)
-        response["meta_info"]["weight_version"] = self.context.weight_version
+        reasoned = 0
+        if generation.finish is not None:
+            reasoned = plain_reasoning_tokens(self.context, self.inputs.parts[index], generation)
+        response["meta_info"] |= server_meta_info(self.context, reasoned)
         if self.with_prompt:
             response["prompt_token_ids"] = self._prompts[index]
+        if self.opening is not None:
+            response["opening"] = self.opening
         return response
 
     def _news(self, index: int, generation: Generation) -> Generation:

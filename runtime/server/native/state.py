@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from ...errors import RequestError
 from ...messages import SchedulerMetrics
-from ...sampling_params import SamplingParams
-from ...text.tokenizer_manager import GenerateInput
 from ..context import context_of
+from ..probe import probe
 from ..routing import Routes
 from ..streaming import json_response
 
@@ -30,9 +29,7 @@ async def health(request: Request) -> Response:
 @router.get("/health_generate")
 async def health_generate(request: Request) -> Response:
     """Generate one token: healthy means that the model answers."""
-    params = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
-    probe = GenerateInput(input_ids=[0], sampling_params=params, extra_key="health")
-    await context_of(request).manager.generate(probe)
+    await probe(context_of(request).manager, "health")
     return Response(status_code=200)
 
 
@@ -47,7 +44,7 @@ async def model_info(request: Request) -> Response:
             "model_path": path,
             "served_model_name": context.model_name,
             "tokenizer_path": context.args.tokenizer_path or path,
-            "is_generation": True,
+            "is_generation": context.manager.generates,
             "preferred_sampling_params": None,
             "load_format": context.args.load_format,
             "model_type": context.config.family,
@@ -86,7 +83,7 @@ async def server_info(request: Request) -> Response:
             "max_total_num_tokens": ready.max_total_num_tokens,
             "max_req_input_len": ready.max_req_input_len,
             "startup_time": context.startup_seconds,
-            "load_seconds": ready.load_seconds,
+            "load_seconds": {**ready.load_seconds, **context.start_seconds},
             "internal_states": [state],
         }
     )

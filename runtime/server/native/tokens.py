@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ...errors import RequestError
 from ...text.chat import render_chat
+from ...text.tokenizer import Tokenizer
 from ..bodies import read
 from ..context import context_of
 from ..routing import Routes
@@ -81,17 +82,19 @@ class RenderBody(msgspec.Struct):
     continue_final_message: bool = False
     chat_template_kwargs: dict[str, Any] | None = None
 
+    def text(self, tokenizer: Tokenizer) -> str:
+        """The exact text that /v1/chat/completions would tokenise for these messages."""
+        return render_chat(
+            tokenizer,
+            self.messages,
+            self.tools,
+            self.add_generation_prompt,
+            self.continue_final_message,
+            self.chat_template_kwargs,
+        )
+
 
 @router.post("/render_chat", body=RenderBody)
 async def render(request: Request) -> Response:
-    """The exact text that /v1/chat/completions would tokenise for these messages."""
     body = await read(request, RenderBody)
-    text = render_chat(
-        context_of(request).tokenizer,
-        body.messages,
-        body.tools,
-        body.add_generation_prompt,
-        body.continue_final_message,
-        body.chat_template_kwargs,
-    )
-    return json_response({"text": text})
+    return json_response({"text": body.text(context_of(request).tokenizer)})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from starlette.requests import Request
@@ -16,13 +16,19 @@ from ...text.dialect import Turn
 from ...text.generation import Generation
 from ...text.pieces import CallArguments, CallStart, Content, Piece, Reasoning
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager, with_samples
-from ..answers import Progress, reasoning_tokens, stream_answers, whole_answers
+from ..answers import (
+    Progress,
+    reasoning_tokens,
+    server_meta_info,
+    stream_answers,
+    whole_answers,
+)
 from ..context import ServerContext, context_of
 from ..routing import Routes
-from ..streaming import event, json_response, sse_response, while_connected
+from ..streaming import EventStream, event, json_response, while_connected
 from .chat_body import ChatBody
 from .sampling_body import StreamOptions, read_sampling
-from .usage import finish_reason, matched_stop, usage
+from .usage import finish_reason, matched_stop, sglext, usage
 
 router = Routes()
 
@@ -32,7 +38,7 @@ async def chat_completions(request: Request) -> Response:
     body = await read_sampling(request, ChatBody)
     chat = ChatCompletion(context_of(request), body)
     if body.stream:
-        return await sse_response(request, chat.events())
+        return EventStream(chat.events())
     return json_response(await while_connected(request, chat.whole()))
 
 
@@ -47,26 +53,28 @@ class ChatCompletion:
 
     def __post_init__(self) -> None:
         self.context.check_model(self.body.model)
-        self.id = self.body.rid or f"chatcmpl-{uuid.uuid4().hex}"
+        self.id = self.body.rid or f"chatcmpl-{token_hex(16)}"
 
     async def whole(self) -> dict[str, Any]:
         turn, parts = await self._prepare()
         manager = self.context.manager
         done = await whole_answers(manager, turn, parts)
-        choices = [
-            self._choice(i, answer, generation) for i, (answer, generation) in enumerate(done)
-        ]
         reasoned = [
             reasoning_tokens(manager, turn, bool(answer.reasoning), generation)
             for answer, generation in done
         ]
+        choices = [
+            self._choice(i, answer, generation) | self._extras(part, generation, reasoned[i])
+            for i, (part, (answer, generation)) in enumerate(zip(parts, done, strict=True))
+        ]
         response = self._response("chat.completion", choices)
         response["usage"] = usage([generation for _, generation in done], 1, sum(reasoned))
+        response |= sglext(self.body.return_cached_tokens_details, done[0][1])
         if warnings := turn.warnings + done[0][1].warnings:
             response["warnings"] = warnings
         return response
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         turn, parts = await self._prepare()
         stream = ChatStream(self, turn, len(parts))
         async for progress in stream_answers(self.context.manager, turn, parts):
@@ -78,10 +86,14 @@ class ChatCompletion:
     async def _prepare(self) -> tuple[Turn, list[GenerateInput]]:
         body, manager = self.body, self.context.manager
         conversation = body.conversation()
+        if body.input_ids is not None:
+            await manager.input_ids(GenerateInput(input_ids=body.input_ids))  # are they tokens?
         limit, _ = body.token_limit()
         params = body.sampling_params(0 if limit is None else limit)
         turn = self.context.dialect.turn(conversation, params)
-        ids = await manager.encode(turn.prompt, False, "messages")
+        ids = body.input_ids
+        if ids is None:
+            ids = await manager.encode(turn.prompt, False, "messages")
         params = turn.sampling_params
         if limit is None:
             params = params.with_changes(max_new_tokens=manager.room_after(len(ids)))
@@ -93,7 +105,7 @@ class ChatCompletion:
             top_logprobs_num=body.top_logprobs or 0,
             priority=body.priority or 0,
             extra_key=body.namespace,
-            prompt_field="messages",
+            prompt_field="messages" if body.input_ids is None else "input_ids",
             param_names=body.param_names(),
         )
         return turn, with_samples(request, self.id)
@@ -122,9 +134,22 @@ class ChatCompletion:
             "finish_reason": finish_reason(generation, bool(answer.calls)),
             "matched_stop": matched_stop(generation),
         }
-        if self.body.return_token_ids:
-            choice["token_ids"] = generation.output_ids
         return choice
+
+    def _extras(self, part: GenerateInput, generation: Generation, reasoned: int) -> dict[str, Any]:
+        """What of SGLang's and vLLM's the request asks for beside OpenAI's fields of a choice."""
+        body = self.body
+        extras: dict[str, Any] = {}
+        if body.return_token_ids:
+            extras["token_ids"] = generation.output_ids
+        if body.return_prompt_token_ids:
+            extras["prompt_token_ids"] = part.input_ids
+        if body.return_meta_info:
+            texts = self.context.manager.token_texts(generation.logprob_token_ids())
+            extras["meta_info"] = generation.meta_info(texts) | server_meta_info(
+                self.context, reasoned
+            )
+        return extras
 
     def _response(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {

@@ -32,6 +32,9 @@ class ChatBody(SamplingBody, kw_only=True):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    input_ids: list[int] | None = None
+    return_meta_info: bool | None = None
+    return_prompt_token_ids: bool | None = None
 
     def check(self) -> None:
         """Refuse what no conversation can be."""
@@ -52,6 +55,7 @@ class ChatBody(SamplingBody, kw_only=True):
             )
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs: true", param="top_logprobs")
+        self.check_whole("return_meta_info", "return_prompt_token_ids")
         if self.modalities not in (None, ["text"]):
             raise RequestError('modalities must be ["text"]', param="modalities")
         if isinstance(self.reasoning_effort, str) and self.reasoning_effort not in EFFORTS:
@@ -81,6 +85,7 @@ class ChatBody(SamplingBody, kw_only=True):
             self.add_generation_prompt,
             self.separate_reasoning is not False,
             self.stream_reasoning is not False,
+            self.input_ids,
         )
 
     def tool_use(self) -> ToolUse:

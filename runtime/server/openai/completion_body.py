@@ -43,7 +43,9 @@ class CompletionBody(SamplingBody, kw_only=True):
         """
         self._check()
         limit = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
-        params = self.sampling_params(limit).with_changes(n=self.candidates)
+        params = self.sampling_params(limit)
+        if self.candidates != params.n:
+            params = params.with_changes(n=self.candidates)
         prompts = prompt_list(self.prompt, "prompt")
         parts: list[list[GenerateInput]] = []
         for i, prompt in enumerate(prompts):
@@ -66,6 +68,7 @@ class CompletionBody(SamplingBody, kw_only=True):
         return parts
 
     def _check(self) -> None:
+        self.check_whole()
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
             raise RequestError(f"logprobs must be in [0, {MAX_LOGPROBS}]", param="logprobs")
         if self.best_of is not None and not self.count <= self.best_of <= MAX_BEST_OF:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from starlette.requests import Request
@@ -16,10 +16,10 @@ from ...text.generation import Generation
 from ...text.tokenizer_manager import GenerateInput, TokenizerManager
 from ..context import ServerContext, context_of
 from ..routing import Routes
-from ..streaming import event, json_response, merge, sse_response, while_connected
+from ..streaming import EventStream, event, json_response, merge, while_connected
 from .completion_body import CompletionBody
 from .sampling_body import StreamOptions, read_sampling
-from .usage import finish_reason, matched_stop, usage
+from .usage import finish_reason, matched_stop, sglext, usage
 
 router = Routes()
 
@@ -29,7 +29,7 @@ async def completions(request: Request) -> Response:
     body = await read_sampling(request, CompletionBody)
     completion = Completion(context_of(request), body)
     if body.stream:
-        return await sse_response(request, completion.events())
+        return EventStream(completion.events())
     return json_response(await while_connected(request, completion.whole()))
 
 
@@ -44,7 +44,7 @@ class Completion:
 
     def __post_init__(self) -> None:
         self.context.check_model(self.body.model)
-        self.id = self.body.rid or f"cmpl-{uuid.uuid4().hex}"
+        self.id = self.body.rid or f"cmpl-{token_hex(16)}"
 
     @property
     def manager(self) -> TokenizerManager:
@@ -63,11 +63,12 @@ class Completion:
                     self._choice(len(choices), generation, text, self._logprobs(generation))
                 )
         response = self._response(choices) | {"usage": usage(done, len(prompts))}
+        response |= sglext(self.body.return_cached_tokens_details, done[0])
         if done[0].warnings:
             response["warnings"] = done[0].warnings
         return response
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         prompts = self.body.inputs(self.id, self.manager.tokenizer)
         parts = [part for candidates in prompts for part in candidates]
         options = self.body.stream_options or StreamOptions()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import sqlite3
 import threading
@@ -14,7 +13,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from ...errors import RequestError, ServerArgsError
+from ...errors import RequestError
+from ..owned_folder import OwnedFolder
 
 MAX_FILES = 10_000
 MAX_TOTAL_BYTES = 16 << 30
@@ -96,14 +96,9 @@ class JobDatabase:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = OwnedFolder(folder, "--files-dir")
         self._contents = folder / "contents"
-        self._contents.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._owner = open(folder / "owner", "w")  # locked until it is closed
-        try:
-            fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._owner.close()
-            raise ServerArgsError(f"--files-dir {folder} is used by another server") from error
+        self._contents.mkdir(exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
             folder / "jobs.sqlite3", check_same_thread=False, isolation_level=None
@@ -115,7 +110,7 @@ class JobDatabase:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
-            self._owner.close()
+            self._folder.release()
 
     # ------------------------------------------------------------------ files
 

@@ -16,7 +16,7 @@ from .response_items import (
     reasoning_part,
     text_part,
 )
-from .response_store import Status, StoredResponse
+from .stored_response import Status, StoredResponse
 
 Event = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import msgspec
@@ -20,13 +20,14 @@ from ..answers import reasoning_tokens, stream_answers
 from ..context import ServerContext, context_of
 from ..errors import openai_envelope
 from ..routing import Routes
-from ..streaming import StreamForm, json_response, sse_response, while_connected
+from ..streaming import EventStream, StreamForm, json_response, while_connected
 from .chat import chat_logprobs
 from .response_body import ResponseBody
 from .response_events import Event, ResponseEvents
 from .response_items import input_items
-from .response_store import StoredResponse
+from .response_store import ResponseStore
 from .sampling_body import read_sampling
+from .stored_response import StoredResponse
 
 router = Routes()
 _encode = msgspec.json.Encoder().encode
@@ -36,11 +37,11 @@ def named_event(event: dict[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), _encode(event))
 
 
-def _error_event(error: Exception) -> bytes:
-    return named_event({"type": "error", **openai_envelope(error)["error"]})
+def _error_event(envelope: dict[str, Any]) -> bytes:
+    return named_event({"type": "error", **envelope["error"]})
 
 
-STREAM = StreamForm(_error_event, ending=b"")
+STREAM = StreamForm(openai_envelope, _error_event)
 
 
 @router.post("/v1/responses", body=ResponseBody)
@@ -49,7 +50,7 @@ async def create_response(request: Request) -> Response:
     context = context_of(request)
     run = ResponseRun(context, body)
     if body.stream:
-        return await sse_response(request, run.encoded_events(), STREAM)
+        return EventStream(run.encoded_events(), STREAM)
     if body.background:
         return json_response(run.start())
     return json_response(await while_connected(request, run.whole()))
@@ -63,22 +64,28 @@ async def get_response(request: Request, response_id: str) -> Response:
 @router.delete("/v1/responses/{response_id}")
 async def delete_response(request: Request, response_id: str) -> Response:
     store = context_of(request).responses
-    response = store.get(response_id)
-    if response.task is not None:
-        response.task.cancel()
+    store.get(response_id)
     store.remove(response_id)
+    await _stop(store, response_id)
     return json_response({"id": response_id, "object": "response", "deleted": True})
 
 
 @router.post("/v1/responses/{response_id}/cancel")
 async def cancel_response(request: Request, response_id: str) -> Response:
-    response = context_of(request).responses.get(response_id)
+    store = context_of(request).responses
+    response = store.get(response_id)
     if not response.body.background:
         raise RequestError("only a response with background: true can be cancelled")
-    if response.task is not None:
-        response.task.cancel()
-        await asyncio.gather(response.task, return_exceptions=True)
+    await _stop(store, response_id)
     return json_response(response.as_dict())
+
+
+async def _stop(store: ResponseStore, response_id: str) -> None:
+    """End the work on a response that runs in the background."""
+    task = store.tasks.get(response_id)
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @router.get("/v1/responses/{response_id}/input_items")
@@ -132,10 +139,10 @@ class ResponseRun:
 
     def start(self) -> dict[str, Any]:
         """Run in the background; what the response is now."""
-        response = self._response
+        response, store = self._response, self._context.responses
         response.status = "queued"
-        response.task = asyncio.ensure_future(self._run())
-        self._context.responses.add(response)
+        store.tasks[response.id] = asyncio.ensure_future(self._run())
+        store.add(response)
         return response.as_dict()
 
     async def _run(self) -> None:
@@ -149,18 +156,20 @@ class ResponseRun:
         except Exception as error:
             response.status, response.error = "failed", _told(error)
         finally:
-            response.task = None
+            store = self._context.responses
+            del store.tasks[response.id]
+            store.update(response)
 
-    async def encoded_events(self) -> AsyncIterator[bytes]:
+    async def encoded_events(self) -> AsyncGenerator[bytes, None]:
         """``events`` as they are sent."""
         events = self.events()
         try:
             async for event in events:
                 yield named_event(event)
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """The response's events; errors before the first one are raised, later ones are told."""
         response, store = self._response, self._context.responses
         writer = ResponseEvents(response)
@@ -186,16 +195,21 @@ class ResponseRun:
             for event in writer.fail(_told(error)):
                 yield event
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()
             if response.status == "in_progress":  # the client has left
                 response.status = "cancelled"
-            store.measure(response)
+            store.update(response)
 
     def _make_turn(self) -> Turn:
         limit = self._body.max_output_tokens
         params = self._body.sampling_params(0 if limit is None else limit)
         conversation = self._body.as_conversation(self._response.items)
-        turn = self._context.dialect.turn(conversation, params)
+        try:
+            turn = self._context.dialect.turn(conversation, params)
+        except RequestError as error:
+            if error.param is None or not error.param.startswith("messages"):
+                raise
+            raise RequestError(error.message, param="input") from error
         self._response.warnings = list(turn.warnings)
         return turn
 

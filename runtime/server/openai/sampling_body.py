@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from ...errors import RequestError
 from ...sampling_params import SamplingParams
-from ..bodies import decode, namespace
+from ..bodies import body_of, decode, namespace
 
 # Renamed or removed elsewhere; taking them silently would return unconstrained text with a 200.
 RENAMED = {
@@ -130,10 +130,17 @@ class SamplingBody(msgspec.Struct, kw_only=True):
     extra_key: str | None = None
     cache_salt: str | None = None
     return_token_ids: bool | None = None
+    return_cached_tokens_details: bool | None = None
 
     def token_limit(self) -> tuple[int | None, str]:
         """The most output tokens, None where the client says nothing, and what it calls them."""
         raise NotImplementedError
+
+    def check_whole(self, *names: str) -> None:
+        """RequestError for fields that say what is returned, and that a stream does not return."""
+        for name in (*names, "return_cached_tokens_details"):
+            if self.stream and getattr(self, name):
+                raise RequestError(f"{name} needs stream: false", param=name)
 
     def sampling_params(self, max_tokens: int) -> SamplingParams:
         """To our own parameters, with at most ``max_tokens`` output tokens.
@@ -205,14 +212,15 @@ _SAME_NAMES = (
 
 async def read_sampling(request: Request, kind: type[B]) -> B:
     """Decode a request's body; see ``decode_sampling``."""
-    return decode_sampling(await request.body(), kind)
+    return decode_sampling(await body_of(request), kind)
 
 
 def decode_sampling(data: bytes, kind: type[B]) -> B:
     """JSON text to one of the request kinds.
 
     Unknown fields are left out of account, as clients and routers send many. Those that would
-    change what is generated are refused: an answer without them is not what was asked for.
+    change what is generated or returned are refused: an answer without them is not what was
+    asked for.
 
     Raises:
         RequestError: names the field.
@@ -227,8 +235,12 @@ def decode_sampling(data: bytes, kind: type[B]) -> B:
             continue
         if name in UNSERVED:
             raise RequestError(f"{name} is not supported by this server", param=name)
+        if name.startswith("return_"):
+            raise RequestError(f"{name} is not supported here", param=name)
         if _CONSTRAINING.search(name):
             raise RequestError(f"unknown field {name!r}: it looks like a constraint", param=name)
+    if body.stream_options is not None and not body.stream:
+        raise RequestError("stream_options needs stream to be true", param="stream_options")
     return body
 
 

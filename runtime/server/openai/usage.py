@@ -37,6 +37,13 @@ def usage(
     }
 
 
+def sglext(is_asked: bool | None, first: Generation) -> dict[str, Any]:
+    """SGLang's extension of a response: where the first prompt's cached tokens lay."""
+    if not is_asked:
+        return {}
+    return {"sglext": {"cached_tokens_details": first.cached_tokens_details}}
+
+
 def finish_reason(generation: Generation, has_calls: bool = False) -> str | None:
     """``tool_calls`` for an answer that ends with them by itself."""
     if generation.finish is None:

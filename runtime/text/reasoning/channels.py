@@ -22,6 +22,7 @@ from ..pieces import (
 
 CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
 FINAL = f"{CHANNEL}final{MESSAGE}"
+ANALYSIS = f"{CHANNEL}analysis"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>", CHANNEL)
 _RECIPIENT = re.compile(r"to=functions\.([\w.-]+)")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..pieces import PieceParser
-from .channels import FINAL, ChannelParser
+from .channels import ANALYSIS, FINAL, ChannelParser
 from .think_tags import CLOSE, OPEN, ThinkTagParser
 
 
@@ -32,6 +32,12 @@ class ReasoningFormat:
         A template that switches reasoning off closes the tag in the prompt.
         """
         return self.kind == "channels" or not prompt.rstrip().endswith(CLOSE)
+
+    def begins(self, prompt: str, text: str) -> bool:
+        """Whether a text that continues a prompt of any kind, no chat's say, begins with it."""
+        if self.kind == "channels":
+            return text.startswith(ANALYSIS)
+        return prompt.rstrip().endswith(OPEN) or text.lstrip().startswith(OPEN)
 
     def parser(self, prompt: str, calls: bool, certain: bool) -> PieceParser:
         """The parser of an answer to this prompt.
@@ -59,4 +65,4 @@ def guess_reasoning(chat_template: str | None) -> ReasoningFormat | None:
     template = chat_template or ""
     if CLOSE in template:
         return REASONING_FORMATS["qwen3"]
-    return REASONING_FORMATS["gpt-oss"] if "<|channel|>analysis" in template else None
+    return REASONING_FORMATS["gpt-oss"] if ANALYSIS in template else None

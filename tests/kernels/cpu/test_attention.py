@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sglang_lang.kernels.cache_format import FLOAT8, encode
 from sglang_lang.kernels.dispatch import REFERENCE, Ops
-from sglang_lang.kernels.int8_cache import encode
 
 SLOTS, MAX_CONTEXT = 900, 1400
 few = settings(
@@ -74,14 +74,14 @@ def make_step(
 
 def assert_same(actual: Tensor, expected: Tensor, cache_dtype: torch.dtype) -> None:
     assert actual.dtype == expected.dtype
-    exact = actual.dtype is cache_dtype is torch.float32  # kernels decode int8 to bfloat16
+    exact = actual.dtype is cache_dtype is torch.float32  # kernels decode eight bits to bfloat16
     rtol, atol = (1e-4, 5e-6) if exact else (2e-2, 1e-2)
     torch.testing.assert_close(actual.float(), expected.float(), rtol=rtol, atol=atol)
 
 
 request_lens = st.tuples(st.integers(0, 600), st.sampled_from([1, 1, 1, 2, 17, 70]))
 dtypes = st.sampled_from([torch.float32, torch.bfloat16])
-cache_dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.int8])
+cache_dtypes = st.sampled_from([torch.float32, torch.bfloat16, torch.int8, FLOAT8])
 
 
 @few

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sglang_lang.kernels.cache_format import FLOAT8, decode, encode, row_width
 from sglang_lang.kernels.dispatch import REFERENCE, Ops
-from sglang_lang.kernels.int8_cache import decode, row_width
 
 few = settings(
     max_examples=15,
@@ -113,3 +115,31 @@ def test_store_kv_as_int8(ops: Ops, t: int, heads: int, dim: int, dtype: torch.d
     torch.testing.assert_close(decode(actual), decode(expected), rtol=0, atol=1.01 * float(step))
     scales = [cache[..., dim:].contiguous().view(torch.float32) for cache in (actual, expected)]
     torch.testing.assert_close(*scales, rtol=1e-6, atol=0)
+
+
+@few
+@given(st.integers(0, 90), st.integers(1, 3), widths, dtypes, st.sampled_from([1e-3, 0.1, 300]))
+def test_store_kv_as_float8(
+    ops: Ops, t: int, heads: int, dim: int, dtype: torch.dtype, size: float
+) -> None:
+    k = (size * torch.randn(t, heads, dim)).to(dtype)
+    expected = torch.zeros(2, 100, heads, dim, dtype=FLOAT8)
+    actual = expected.clone()
+    slots = torch.randperm(100)[:t]
+    REFERENCE.store_kv(k, -k, expected[0], expected[1], slots)
+    ops.store_kv(k, -k, actual[0], actual[1], slots)
+    assert torch.equal(actual.view(torch.uint8), expected.view(torch.uint8))
+
+
+def test_float8_at_its_edges(ops: Ops) -> None:
+    """Every code and what lies halfway between two, numbers too large, and none."""
+    codes = torch.arange(127, dtype=torch.uint8).view(FLOAT8).float()
+    halves = (codes[1:] + codes[:-1]) / 2
+    odd = torch.tensor([448.1, 480.0, 1e9, math.inf, 2.0**-10, 1e-30, 1e-42])
+    k = torch.cat((codes, halves, odd)).view(1, 1, -1)
+    k = torch.cat((k, -k, torch.full((1, 1, 1), math.nan)), dim=-1)
+    cache = torch.zeros(2, 1, *k.shape[1:], dtype=FLOAT8)
+    ops.store_kv(k, k, cache[0], cache[1], torch.zeros(1, dtype=torch.int64))
+    expected = encode(k, FLOAT8)
+    assert torch.equal(cache[0].view(torch.uint8), expected.view(torch.uint8))
+    assert decode(cache[0]).isnan().sum() == 1

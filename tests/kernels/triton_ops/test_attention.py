@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sglang_lang.kernels.cache_format import encode
 from sglang_lang.kernels.dispatch import REFERENCE, Ops
-from sglang_lang.kernels.int8_cache import encode
 
 from .examples import assert_same, dtypes, few
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sglang_lang.kernels.cache_format import decode, row_width
 from sglang_lang.kernels.dispatch import REFERENCE, Ops
-from sglang_lang.kernels.int8_cache import decode, row_width
 
 from .examples import assert_same, dtypes, few
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sglang_lang.runtime.checkpoints import safetensors_weights
 from sglang_lang.runtime.checkpoints.checkpoint import LoadFormat, open_checkpoint
 from sglang_lang.runtime.checkpoints.weights import Weights
 from sglang_lang.runtime.errors import ModelLoadError
@@ -44,6 +45,16 @@ def test_shards_are_read(folder: Path) -> None:
     source = open_checkpoint(str(folder)).weights(torch.float32)
     assert source.names() == {"a", "b"}
     assert Weights(source, torch.float32, CPU).take("a", 2, 3).tolist() == [[1.0] * 3] * 2
+
+
+def test_a_view_outlives_the_file_it_was_read_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safetensors_weights, "REOPEN_BYTES", 0)
+    source = open_checkpoint(str(folder)).weights(torch.float32)
+    first = source.read("a", (2, 3))
+    assert [source.read("b", (4,)).tolist() for _ in range(2)] == [[0.0] * 4] * 2
+    assert torch.equal(first, source.read("a", (2, 3)))
 
 
 def test_the_authors_own_copy_of_the_weights_is_not_read(folder: Path) -> None:

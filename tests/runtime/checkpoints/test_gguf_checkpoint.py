@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglang_lang.kernels.block_weight import GGUFWeight
+from sglang_lang.runtime.checkpoints import gguf_weights
 from sglang_lang.runtime.checkpoints.gguf_checkpoint import GGUFCheckpoint
 from sglang_lang.runtime.checkpoints.weights import Weights
 from sglang_lang.runtime.errors import ModelLoadError
+from sglang_lang.runtime.layers.embedding import Embedding
 
 HEADS, KV_HEADS, HEAD_DIM, HIDDEN, INNER, VOCAB = 4, 2, 8, 32, 64, 20
 
@@ -126,6 +128,29 @@ def test_quantised_rows_are_put_back_too(tmp_path: Path) -> None:
     assert isinstance(kept, GGUFWeight) and kept.kind == "Q8_0"
     np.testing.assert_array_equal(kept.dequantize().numpy(), read(checkpoint, name))
     np.testing.assert_allclose(read(checkpoint, name), queries, atol=0.03)
+
+
+def test_rows_of_a_quantised_embedding_stay_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also once the memory of what was read has been given back."""
+    monkeypatch.setattr(gguf_weights, "FORGET_BYTES", 0)
+    q8_0 = gguf.GGMLQuantizationType.Q8_0
+    writer = Writer(tmp_path / "model.gguf", "llama")
+    writer.add_model(without="token_embd")
+    packed = gguf.quantize(random(VOCAB, HIDDEN), q8_0)
+    writer.add_tensor("token_embd.weight", packed, raw_dtype=q8_0)
+    weights = Weights(writer.close().weights(torch.float32), torch.float32, torch.device("cpu"))
+    name = "model.embed_tokens.weight"
+    dense = weights.take(name, VOCAB, HIDDEN)
+    rows = weights.rows_of(name, dense)
+    weights.take("model.norm.weight", HIDDEN)  # what was read before is forgotten
+    assert isinstance(rows, GGUFWeight)
+    ids = torch.tensor([7, 0, 19, 7])
+    assert torch.equal(Embedding(rows, torch.float32)(ids), dense[ids])
+    assert torch.equal(Embedding(dense, torch.float32, 2.0)(ids), dense[ids] * 2.0)
+    plain = weights.rows_of("model.layers.0.mlp.down_proj.weight", dense)
+    assert plain is dense  # the file has it in float32
 
 
 def test_gemma_norms_lose_the_one_that_was_added(tmp_path: Path) -> None:

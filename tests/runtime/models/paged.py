@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sglang_lang.kernels.int8_cache import row_width
+from sglang_lang.kernels.cache_format import row_width
 from sglang_lang.radix_cache.memory_pool import TokenToKVPool
 from sglang_lang.runtime.checkpoints.config import ModelConfig
 from sglang_lang.runtime.model_executor.forward_batch import ForwardBatch, ForwardMode

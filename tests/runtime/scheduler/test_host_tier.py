@@ -28,6 +28,7 @@ def run_one(scheduler: ToyScheduler, rid: str, prompt: list[int], **options: obj
     assert scheduler.outcomes[rid].ids == continuation(prompt, 3)
     last = scheduler.outcomes[rid].last
     assert last is not None
+    assert last.host_tokens <= last.cached_tokens
     return last.cached_tokens
 
 
@@ -57,6 +58,8 @@ def test_what_was_evicted_comes_back(page_size: int) -> None:
     assert run_one(scheduler, "back", prompt) == 192  # whole blocks of 64 tokens
     assert scheduler.kv.tier is not None
     assert scheduler.kv.tier.stats.loaded_tokens == 192
+    last = scheduler.outcomes["back"].last
+    assert last is not None and last.host_tokens == 192
 
 
 def test_what_is_left_in_the_tree_is_extended() -> None:

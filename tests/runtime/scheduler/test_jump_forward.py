@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sglang_lang.runtime.messages import GenerateRequest
+from sglang_lang.runtime.scheduler.speculation import NgramSpeculation
 
 from .toy import EOS, Outcome, Toy, WordTokenizer, continuation, request, states
 
@@ -23,6 +24,7 @@ PATTERNS = (
     r'x?(\{"ab": "[a-d]"\}|\{"abc": "[cd]+"\})',
     r"abcdabcda",
     r"(a|b)*cd(abcd|aa)",
+    r"([abc]{30,50}dabcd){1,3}",
 )
 ALONE = Toy(tokenizer=WORDS, cache=False, overlap=False, chunk=512)
 
@@ -84,6 +86,8 @@ toys = st.builds(
     overlap=st.booleans(),
     late=st.booleans(),
     stream_interval=st.sampled_from([1, 4]),
+    calm=st.sampled_from([0, 3, 24]),
+    speculation=st.none() | st.builds(NgramSpeculation, st.integers(1, 6), st.just(1), st.just(4)),
 )
 
 
@@ -148,6 +152,46 @@ def test_a_wholly_forced_output_needs_no_step_but_for_its_logprobs() -> None:
     assert scheduler.scheduler.stats.steps == 1
     assert outcome.ids == scheduler.outcomes["plain"].ids
     check_logprobs(Asked(4, (3,)), outcome)
+
+
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_a_jump_that_comes_unexpected_costs_one_step(logprobs: bool) -> None:
+    one = Asked(6, (3, 1, 2), 120, logprobs)
+    outcomes, steps = [], []
+    for calm in (1000, 4):
+        scheduler = Toy(tokenizer=WORDS, calm=calm).build()
+        scheduler.send(one.message("0"))
+        scheduler.run()
+        outcomes.append(scheduler.outcomes["0"])
+        steps.append(scheduler.scheduler.stats.steps)
+    assert outcomes[0].ids == outcomes[1].ids
+    assert outcomes[0].output_logprobs == outcomes[1].output_logprobs
+    text = text_of(outcomes[0].ids).decode()
+    assert 0 < steps[1] - steps[0] <= text.count("dabcd")
+
+
+def test_retracted_requests_go_on_with_their_forced_text() -> None:
+    scheduler = Toy(tokenizer=WORDS, slots=96, chunk=64).build()
+    work = [Asked(6, (i, 1, 2)) for i in range(8)]
+    for i, one in enumerate(work):
+        scheduler.send(one.message(str(i)))
+    scheduler.run()
+    assert scheduler.scheduler.stats.retractions > 0
+    for i, one in enumerate(work):
+        assert scheduler.outcomes[str(i)].ids == alone(one).ids
+
+
+def test_several_outputs_of_one_prompt_share_its_cache_and_each_match() -> None:
+    scheduler = Toy(tokenizer=WORDS, page_size=1).build()
+    prompt = list(range(40))
+    for seed in range(4):
+        fields: dict[str, Any] = {"regex": PATTERNS[0], "temperature": 1e4, "seed": seed}
+        scheduler.send(request(str(seed), prompt, 120, **fields))
+    scheduler.run()
+    texts = {text_of(outcome.ids).decode() for outcome in scheduler.outcomes.values()}
+    assert len(texts) == 4 and all(re.fullmatch(PATTERNS[0], text) for text in texts)
+    last = [outcome.last for outcome in scheduler.outcomes.values()]
+    assert sum(output is not None and output.cached_tokens > 0 for output in last) == 3
 
 
 def test_what_a_stream_has_shown_stays_a_prefix_of_the_text() -> None:

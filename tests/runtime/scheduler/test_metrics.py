@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sglang_lang.runtime.messages import ControlReply, ControlRequest, SchedulerMetrics
+import threading
+
+from sglang_lang.constrained.compiler import GrammarCompiler
+from sglang_lang.constrained.vocabulary import Vocabulary
+from sglang_lang.runtime.messages import (
+    ContinueGeneration,
+    ControlReply,
+    ControlRequest,
+    PauseGeneration,
+    SchedulerMetrics,
+)
+from sglang_lang.runtime.scheduler.grammar_queue import GrammarQueue
+from sglang_lang.runtime.scheduler.req import Req
 
 from .toy import Toy, ToyScheduler, request
 
@@ -10,10 +22,11 @@ from .toy import Toy, ToyScheduler, request
 def measured(scheduler: ToyScheduler) -> SchedulerMetrics:
     scheduler.send(ControlRequest(id=1, action="metrics"))
     scheduler.scheduler.step()
-    [reply] = [sent for sent in scheduler.port.sent if isinstance(sent, ControlReply)]
+    replies = [sent for sent in scheduler.port.sent if isinstance(sent, ControlReply)]
     scheduler.port.sent.clear()
-    assert reply.metrics is not None
-    return reply.metrics
+    metrics = replies[-1].metrics
+    assert metrics is not None
+    return metrics
 
 
 def test_work_is_counted_and_an_idle_scheduler_holds_nothing() -> None:
@@ -62,3 +75,27 @@ def test_a_request_is_told_how_long_it_waited() -> None:
     assert last is not None and last.times is not None
     times = last.times
     assert times.grammar > 0 and times.queue >= 0
+
+
+def test_paused_requests_are_counted() -> None:
+    scheduler = Toy().build()
+    scheduler.send(PauseGeneration(id=1))
+    scheduler.send(request("a", [65], max_new_tokens=2))
+    scheduler.scheduler.step()
+    assert measured(scheduler).num_paused_reqs == 1
+    scheduler.send(ContinueGeneration(id=2))
+    scheduler.run()
+    assert measured(scheduler).num_paused_reqs == 0
+
+
+def test_a_constraint_that_takes_too_long_is_refused_and_counted() -> None:
+    compiler = GrammarCompiler(Vocabulary.from_token_bytes([b"a", b"b"], []))
+    grammars = GrammarQueue(compiler, timeout=0.0)
+    held = threading.Event()
+    compiler.on_compiled = lambda _: (held.wait(10), None)[1]
+    grammars.add(Req(request("slow", [0], regex="a+"), 0, 64))
+    ready, [failure] = grammars.poll()
+    held.set()
+    grammars.close()
+    assert not ready and len(grammars) == 0 and grammars.timeouts == 1
+    assert "0 s" in failure.message

@@ -76,6 +76,15 @@ def test_drafts_that_come_true_save_steps(page_size: int) -> None:
     assert steps < plain_steps / 3
 
 
+def test_how_far_drafts_came_true_is_measured() -> None:
+    scheduler = DRAFTING.build()
+    scheduler.send(request("0", [1, 2, 3], max_new_tokens=60, regex=COPY))
+    scheduler.run()
+    stats = scheduler.scheduler.stats
+    assert 0.9 < stats.spec_accept_rate <= 1
+    assert 2 < stats.spec_accept_length <= 9
+
+
 def test_sampled_texts_are_those_without_drafts() -> None:
     # Half the mass on each letter: every draft is a coin thrown for each of its tokens.
     def sampled(toy: Toy) -> tuple[list[list[int]], int, int]:

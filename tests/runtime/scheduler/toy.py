@@ -205,6 +205,7 @@ class Toy:
     tier: BlockStore | None = None
     tier_model: bytes = b"toy"
     speculation: NgramSpeculation | None = None
+    calm: int = 24
 
     def build(self) -> ToyScheduler:
         return ToyScheduler(self)
@@ -229,7 +230,7 @@ class ToyScheduler:
         self.capacity = allocator.available()
         tokenizer = toy.tokenizer
         vocabulary = Vocabulary.from_token_bytes(tokenizer.token_bytes, [EOS])
-        jump_forward = JumpForward(tokenizer, VOCAB) if toy.jump_forward else None
+        jump_forward = JumpForward(tokenizer, vocabulary) if toy.jump_forward else None
         eos = frozenset({EOS})
         self.scheduler = Scheduler(
             port=self.port,
@@ -244,7 +245,9 @@ class ToyScheduler:
                 toy.speculation,
             ),
             builder=StepBuilder(req_pool, VOCAB, eos),
-            results=ResultProcessor(eos, jump_forward, toy.stream_interval, toy.speculation),
+            results=ResultProcessor(
+                eos, jump_forward, toy.stream_interval, toy.speculation, toy.calm
+            ),
             grammars=GrammarQueue(GrammarCompiler(vocabulary)),
             token_bytes=lambda token_id: tokenizer.token_bytes[token_id] or b"",
             limits=Limits(toy.context_len, allocator.available()),

@@ -26,3 +26,4 @@ async def saying(template: str, **args: Any) -> AsyncIterator[tuple[httpx.AsyncC
         transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client, side
+        await context.responses.close()

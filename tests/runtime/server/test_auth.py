@@ -58,6 +58,23 @@ async def test_no_key_is_told(connect: Connect) -> None:
     assert "s3cret" not in info.text and "adm1n" not in info.text
 
 
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/messages", {"type": "error", "error": {"type": "authentication_error"}}),
+        ("/api/chat", {"error": "the API key is missing or wrong"}),
+        ("/v1/models", {"error": {"type": "invalid_request_error", "code": "invalid_api_key"}}),
+    ],
+)
+async def test_a_refusal_has_the_shape_of_its_protocol(
+    connect: Connect, path: str, shape: dict[str, Any]
+) -> None:
+    async with connect(api_key=("k",)) as client:
+        answer = (await client.post(path)).json()
+    for name, value in shape.items():
+        assert answer[name] == value or value.items() <= answer[name].items()
+
+
 @pytest.mark.parametrize(("key", "first"), [("k", "passed"), ("x", "websocket.close")])
 async def test_websockets_need_the_key(key: str, first: str) -> None:
     sent: list[Message] = []

@@ -49,6 +49,17 @@ async def test_each_key_has_its_own_rate(connect: Connect) -> None:
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_a_refusal_has_the_shape_of_its_protocol(connect: Connect) -> None:
+    async with connect(rate_limit=1) as client:
+        await client.get("/v1/models")
+        anthropic = await client.post("/v1/messages", headers={"x-request-id": "mine"})
+        ollama = await client.post("/api/chat")
+    assert (anthropic.status_code, ollama.status_code) == (429, 429)
+    assert anthropic.json()["error"]["type"] == "rate_limit_error"
+    assert anthropic.json()["request_id"] == "mine"
+    assert isinstance(ollama.json()["error"], str)
+
+
 async def test_requests_at_a_time_are_bounded(connect: Connect, side: Side) -> None:
     async with connect(max_concurrent_requests=1) as client:
         running = asyncio.ensure_future(client.post("/generate", json={"text": "hang"}))

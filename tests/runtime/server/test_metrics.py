@@ -23,12 +23,14 @@ UPSTREAM = {
     "gauge": (
         "num_running_reqs num_queue_reqs num_grammar_queue_reqs num_used_tokens token_usage "
         "max_total_num_tokens cache_hit_rate gen_throughput new_token_ratio num_retracted_reqs "
-        "utilization http_requests_active page_size context_len"
+        "utilization http_requests_active page_size context_len num_paused_reqs spec_accept_rate "
+        "spec_accept_length"
     ),
     "counter": (
         "num_retracted_requests prompt_tokens generation_tokens cached_tokens num_requests "
         "num_aborted_requests num_so_requests evicted_tokens num_grammar_cache_hit "
-        "num_grammar_aborted http_requests http_responses scheduler_idle_seconds forced_tokens"
+        "num_grammar_aborted num_grammar_timeout http_requests http_responses "
+        "scheduler_idle_seconds forced_tokens"
     ),
     "histogram": (
         "time_to_first_token_seconds inter_token_latency_seconds e2e_request_latency_seconds "

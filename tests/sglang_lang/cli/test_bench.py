@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sglang_lang import cli
+from sglang_lang.cli import bench
 from tests.runtime.server.echo_server import EchoServer
 
 SMALL = ["--num-prompts", "5", "--random-input-len", "12", "--random-output-len", "6"]
@@ -71,4 +72,5 @@ def test_start_up_is_measured_in_its_phases(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     assert cli.main(["bench", "startup", "--iterations", "1", "--output-file", str(out)]) == 0
     line = json.loads(out.read_text())
+    assert all(line[f"{phase}_s"] >= 0 for phase in bench.PHASES)
     assert 0 < line["weights_s"] < line["ready_s"] < line["first_answer_s"]

@@ -82,6 +82,19 @@ def test_run_gives_a_program_its_backend(
     assert capsys.readouterr().out == "answer: answer 1\n"
 
 
+def test_run_finds_what_lies_beside_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_the_program.py").write_text("WORD = 'found'")
+    program = tmp_path / "program.py"
+    program.write_text("import beside_the_program\nprint(beside_the_program.WORD)\n")
+    assert cli.main(["run", str(program)]) == 0
+    assert capsys.readouterr().out == "found\n"
+    assert cli.main(["run", str(tmp_path / "none.py")]) == 2
+    assert "none.py is not a file" in capsys.readouterr().err
+
+
 def test_run_starts_no_engine_for_a_program_that_brings_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,11 +143,11 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert "memory" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_the_commands_and_the_servers_flags(
     shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    for word in ("run-batch", "--max-concurrency", "--mem-fraction-static", "--json-schema"):
+    for word in ("run-batch", "max-concurrency", "mem-fraction-static", "json-schema"):
         assert word in script

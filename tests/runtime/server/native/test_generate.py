@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sglang_lang.runtime.errors import EngineDeadError
+from tests.runtime.server.saying import LAST, saying
 from tests.runtime.server.sse import events
 from tests.runtime.text.echo import Side
 
@@ -150,6 +151,32 @@ async def test_responses_can_name_the_prompts_ids(client: httpx.AsyncClient) -> 
     body = {"text": "é", "return_prompt_token_ids": True, "sampling_params": {"n": 2}}
     responses = (await client.post("/generate", json=body)).json()
     assert [one["prompt_token_ids"] for one in responses] == [[195, 169]] * 2
+
+
+async def test_a_chat_may_stand_ahead_of_the_text(client: httpx.AsyncClient, side: Side) -> None:
+    chat = {"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": True}
+    body: JSON = {"chat": chat, "text": "So", "sampling_params": {"max_new_tokens": 3}}
+    answer = (await client.post("/generate", json=body)).json()
+    assert answer["opening"] == "<user>a</user><assistant>"
+    assert bytes(side.scheduler.requests[0].input_ids) == b"<user>a</user><assistant>So"
+    streamed = events((await client.post("/generate", json=body | {"stream": True})).text)
+    assert {event["opening"] for event in streamed} == {answer["opening"]}
+    session = (await client.post("/open_session", json={"capacity_of_str_len": 64})).json()
+    wrong: list[JSON] = [{"text": ["a"]}, {"input_ids": [1]}, {"session_params": {"id": session}}]
+    for fields in wrong:
+        refused = await client.post("/generate", json=body | fields)
+        assert refused.status_code == 400, fields
+
+
+async def test_meta_info_has_upstreams_fields() -> None:
+    async with saying(LAST, reasoning_parser="qwen3") as (client, _):
+        params = {"max_new_tokens": 64}
+        body = {"text": ["<think>Hm.</think>Yes", "</think>"], "sampling_params": params}
+        metas = [one["meta_info"] for one in (await client.post("/generate", json=body)).json()]
+    assert [meta["reasoning_tokens"] for meta in metas] == [len("<think>Hm.</think>"), 0]
+    assert metas[0]["dp_rank"] == 0
+    assert metas[0]["cached_tokens_details"] == {"device": 1, "host": 0}
+    assert metas[0]["finish_reason"] == {"type": "stop", "matched": None}
 
 
 async def test_a_sampling_parameter_that_is_null_is_not_set(client: httpx.AsyncClient) -> None:

@@ -211,7 +211,46 @@ async def test_a_template_without_tools_is_told_of_them_in_text(side: Side) -> N
         )
 
 
+async def test_token_ids_may_stand_for_the_rendered_messages() -> None:
+    async with saying(LAST, tool_call_parser="hermes") as (client, side):
+        body = say("not this", input_ids=list(CALL.encode()), tools=TOOLS)
+        [choice] = (await whole(client, body))["choices"]
+        assert choice["message"]["tool_calls"][0]["function"]["name"] == "add"
+        assert side.scheduler.requests[0].input_ids == body["input_ids"]
+        joined, _ = await streamed(client, body)
+        assert joined["tool_calls"] == [choice["message"]["tool_calls"][0]["function"]]
+
+
+async def test_a_choice_may_tell_its_meta_info_and_prompt(client: httpx.AsyncClient) -> None:
+    body = CHAT | {"return_meta_info": True, "return_prompt_token_ids": True, "logprobs": True}
+    [choice] = (await whole(client, body | {"max_tokens": 2}))["choices"]
+    assert bytes(choice["prompt_token_ids"]).decode() == CHAT_TEXT
+    meta = choice["meta_info"]
+    assert meta["finish_reason"] == {"type": "length", "length": 2}
+    assert meta["output_token_logprobs"] == [[-60.0, 60, "<"], [-117.0, 117, "u"]]
+    assert (meta["reasoning_tokens"], meta["dp_rank"], meta["weight_version"]) == (0, 0, "default")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("chat/completions", CHAT), ("completions", {"prompt": "hi"})]
+)
+async def test_what_was_cached_is_told_by_place(
+    client: httpx.AsyncClient, path: str, body: JSON
+) -> None:
+    asked = body | {"return_cached_tokens_details": True}
+    answer = (await client.post(f"/v1/{path}", json=asked)).json()
+    assert answer["sglext"] == {"cached_tokens_details": {"device": 1, "host": 0}}
+    assert "sglext" not in (await client.post(f"/v1/{path}", json=body)).json()
+    streamed = await client.post(f"/v1/{path}", json=asked | {"stream": True})
+    assert "needs stream: false" in streamed.text
+
+
 BAD: list[tuple[JSON, str]] = [
+    ({"return_routed_experts": True}, "return_routed_experts"),
+    ({"input_ids": [1, 999]}, "input_ids"),
+    ({"input_ids": []}, "input_ids"),
+    ({"input_ids": [1] * 300}, "input_ids"),
+    ({"return_meta_info": True, "stream": True}, "return_meta_info"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"tools": [{"type": "function"}]}, "tools[0].function"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,9 @@ import pytest
 
 from sglang_lang.runtime.errors import EngineDeadError
 from sglang_lang.runtime.server.openai.response_body import ResponseBody
-from sglang_lang.runtime.server.openai.response_store import ResponseStore, StoredResponse
+from sglang_lang.runtime.server.openai.response_database import ResponseDatabase
+from sglang_lang.runtime.server.openai.response_store import ResponseStore
+from sglang_lang.runtime.server.openai.stored_response import StoredResponse
 from tests.runtime.server.saying import LAST, saying
 
 from .test_chat import CALL
@@ -180,6 +183,7 @@ BAD: list[tuple[JSON, str]] = [
     ({"input": []}, "input"),
     ({"input": [{"type": "computer_call"}]}, "input[0].type"),
     ({"input": [{"role": "robot", "content": "x"}]}, "input"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input"),
     ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
     (
         {"input": "x", "text": {"format": {"type": "json_schema", "name": "a"}}},
@@ -224,3 +228,41 @@ def test_the_store_keeps_the_latest_within_its_bounds() -> None:
 
 def _has(store: ResponseStore, name: str) -> bool:
     return name in store._responses
+
+
+def test_saved_responses_survive_their_server_within_their_bounds(tmp_path: Path) -> None:
+    database = ResponseDatabase(tmp_path, max_saved=3)
+    store = ResponseStore(database, max_responses=1)
+    for name in "abcd":
+        store.add(stored(name, 10))
+    assert store.get("b").input == [{"content": "x" * 10}]
+    store.add(stored("e", 10))
+    store.remove("e")
+    database.close()
+    again = ResponseDatabase(tmp_path)
+    assert [name for name in "abcde" if again.get(name)] == ["c", "d"]
+    again.close()
+
+
+def test_a_response_whose_server_ended_has_failed(tmp_path: Path) -> None:
+    database = ResponseDatabase(tmp_path)
+    running = stored("a", 1)
+    running.status = "in_progress"
+    database.put(running)
+    database.close()
+    again = ResponseDatabase(tmp_path)
+    found = again.get("a")
+    again.close()
+    assert found is not None and found.status == "failed" and found.error
+
+
+async def test_a_restarted_server_goes_on_with_a_response(tmp_path: Path) -> None:
+    async with saying(LAST, responses_dir=str(tmp_path)) as (client, _):
+        first = await create(client, input="hello", text={"format": {"type": "text"}})
+    async with saying(LAST, responses_dir=str(tmp_path)) as (client, _):
+        kept = (await client.get(f"/v1/responses/{first['id']}")).json()
+        assert kept == first
+        second = await create(client, input="more", previous_response_id=first["id"])
+        assert second["previous_response_id"] == first["id"]
+        await client.delete(f"/v1/responses/{first['id']}")
+        assert (await client.get(f"/v1/responses/{first['id']}")).status_code == 404

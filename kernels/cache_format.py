@@ -1,6 +1,8 @@
-"""Rows of an 8-bit KV cache: each head is D whole numbers, and behind them its scale.
+"""How a KV cache holds a head: D numbers of its dtype, or eight bits each.
 
-A cache of this kind is [num_slots, Hk, D + SCALE_BYTES] int8; the scale is a float32 in four bytes.
+An int8 cache is [num_slots, Hk, D + SCALE_BYTES]: each head is D whole numbers, and behind them
+their scale, a float32 in four bytes. A float8_e4m3fn cache is [num_slots, Hk, D] and has no scale:
+three bits of mantissa from 2^-6 to 448, and steps of 2^-9 below; what is larger becomes 448.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from torch import Tensor
 from . import fp8_weight
 
 SCALE_BYTES = 4
+FLOAT8 = fp8_weight.DTYPE
 _LARGEST = 127
 
 
@@ -21,7 +24,7 @@ def row_width(head_dim: int, dtype: torch.dtype) -> int:
 
 def encode(heads: Tensor, dtype: torch.dtype) -> Tensor:
     """Heads [..., D] as a cache of ``dtype`` holds them: [..., row_width]."""
-    if dtype is fp8_weight.DTYPE:
+    if dtype is FLOAT8:
         return fp8_weight.saturate(heads)
     if dtype is not torch.int8:
         return heads.to(dtype)
