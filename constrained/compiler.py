@@ -114,6 +114,8 @@ class GrammarCompiler:
     def warm_up(self) -> None:
         """Builds what most grammars share, so that the first of them need not; takes a second."""
         self._backend(self._chain[0]).warm_up()
+        if self._kept is not None:
+            self._kept.warm_up()
 
     def compile(
         self,

@@ -51,6 +51,10 @@ class KeptGrammars:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keep-grammars")
         weakref.finalize(self, self._saver.save_all)  # also at the end of the process
 
+    def warm_up(self) -> None:
+        """Finds out what is the same in all keys, so that the first grammar need not."""
+        self._key(())
+
     def recall(self, name: Name) -> MachineTables | None:
         """What is known of a grammar; None where nothing is."""
         content = self._store.get(self._key(name))

@@ -106,14 +106,19 @@ def _native_vocabulary(vocabulary: Vocabulary) -> NativeVocabulary | None:
 
 def _usual_languages() -> list[tuple[Node, bytes]]:
     """What most grammars hold and takes long to mask, and a text after which a mask is asked."""
-    formats = [format_pattern(name) for name in USUAL_FORMATS]
+    formats = [(format_pattern(name), f'"{text}') for name, text in USUAL_FORMATS]
     separators = [JsonOptions().with_whitespace(style).key_separator for style in STYLES]
     return [
         (STRING, b'"'),
         (of_length(FAR, None), b'"'),
         *((concat(STRING, literal(separator)), b'"') for separator in separators),
         *((regex_language(pattern, "python"), b"a") for pattern in USUAL_PATTERNS),
-        *((matching(pattern, ""), b'"') for pattern in formats if pattern is not None),
+        *(
+            (matching(pattern, ""), text[:length].encode())
+            for pattern, text in formats
+            if pattern is not None
+            for length in range(1, len(text) + 1)
+        ),
     ]
 
 

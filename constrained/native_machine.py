@@ -235,8 +235,8 @@ class NativeMachine:
     def _supply_place(self, number: int) -> None:
         if (number,) in self._is_given:
             return
-        self._is_given.add((number,))
         place = self._given_place(number, self._places)
+        self._is_given.add((number,))
         self.given.append(place)
         if isinstance(place.automaton, Node):
             start = self._languages.state_of(place.automaton)
@@ -300,9 +300,9 @@ class NativeMachine:
     def _supply_captured(self, number: int, label: int, captured: int) -> None:
         if (number, label, captured) in self._is_given:
             return
-        self._is_given.add((number, label, captured))
         text = self._captured_text(captured)
         targets = self._flat(self._places.targets(number, label, text), self._places)
+        self._is_given.add((number, label, captured))
         self.given.append(GivenCapture(number, label, text))
         address, _ = targets.buffer_info()
         self.library.machine_set_captured(self.handle, number, label, captured, address)

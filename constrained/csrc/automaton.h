@@ -50,6 +50,20 @@ struct LexemeState {
   std::unique_ptr<MaskPart> part;
 
   int32_t after(uint8_t byte) const { return next[class_of[byte]]; }
+  // Bytes that may come.
+  const Bytes& live() const {
+    if (has_live_) return live_;
+    has_live_ = true;
+    if (only_byte >= 0) live_.add(static_cast<uint8_t>(only_byte));
+    if (only_byte != kManyBytes) return live_;
+    for (int byte = 0; byte < 256; ++byte)
+      if (after(static_cast<uint8_t>(byte)) != kDead) live_.add(static_cast<uint8_t>(byte));
+    return live_;
+  }
+
+ private:
+  mutable bool has_live_ = false;
+  mutable Bytes live_;
 };
 
 // Where one byte is of class 1 and all others are of class 0.

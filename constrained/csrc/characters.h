@@ -1,4 +1,4 @@
-// Sets of characters, beyond ASCII by their first bytes in UTF-8.
+// Sets of bytes, and of characters, beyond ASCII by their first bytes in UTF-8.
 
 #pragma once
 
@@ -10,6 +10,16 @@ constexpr uint8_t kFirstLead = 0xC2, kLastLead = 0xF4;
 constexpr int8_t kStray = -1;  // of a byte that cannot stand there in UTF-8
 
 inline bool is_continuation(uint8_t byte) { return byte >> 6 == 2; }
+
+struct Bytes {
+  uint64_t words[4] = {};
+
+  void add(uint8_t byte) { words[byte >> 6] |= 1ull << (byte & 63); }
+  void add(const Bytes& other) {
+    for (int i = 0; i < 4; ++i) words[i] |= other.words[i];
+  }
+  bool has(uint8_t byte) const { return words[byte >> 6] >> (byte & 63) & 1; }
+};
 
 // The bytes that a character's first byte asks for; kStray where none begins with it.
 inline int8_t bytes_after_lead(uint8_t byte) {

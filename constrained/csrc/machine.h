@@ -53,6 +53,7 @@ struct Place {
   int32_t start = 0;
   int32_t also = kNone;  // the place of further edges out of the same state
   bool captures = false;
+  bool may_refuse = false;  // a lexeme, for what it is, or because nothing follows it
   std::vector<Edge> edges;
 };
 
@@ -84,6 +85,14 @@ struct ConfigurationsHash {
     }
     return hash;
   }
+};
+
+// A state: the ways in which the text so far can be read, and what is known of those that follow.
+struct MachineState {
+  Configurations configurations;
+  bool has_live = false;
+  Bytes live;  // that may come next
+  std::vector<std::pair<uint8_t, int32_t>> steps;  // states after bytes that came before
 };
 
 // The bytes that must come next, and the state after them: a chain of states as one edge.
@@ -125,6 +134,7 @@ class Machine : public MaskOwner {
       place.captures |= edge.captures;
       edge.is_known = *edges >= 0;
       edges = edge.is_known ? read_targets(edges, &edge.targets) : edges + 1;
+      place.may_refuse |= edge.captures || (edge.is_known && edge.targets.empty());
       place.edges.push_back(std::move(edge));
     }
   }
@@ -160,7 +170,7 @@ class Machine : public MaskOwner {
   }
 
   bool accepting(int32_t state) const {
-    for (const Configuration& c : states_[state])
+    for (const Configuration& c : states_[state].configurations)
       if (c.place == kNone) return true;
     return false;
   }
@@ -184,7 +194,7 @@ class Machine : public MaskOwner {
   // Whether the text is complete, and nothing may follow.
   bool finished(int32_t state) const {
     if (!accepting(state)) return false;
-    for (const Configuration& c : states_[state])
+    for (const Configuration& c : states_[state].configurations)
       if (c.place != kNone && lexeme_of(c)->only_byte != kNoByte) return false;
     return true;
   }
@@ -194,8 +204,12 @@ class Machine : public MaskOwner {
     if (vocabulary_->rows.copy(*this, state, words)) return 0;
     MaskRow row(words, vocabulary_->row_words);
     bool complete = true;
-    for (const Configuration& c : states_[state])
-      if (c.place != kNone) complete &= fill_configuration(c, &row);
+    const Configurations& all = states_[state].configurations;
+    std::vector<const Configuration*> alike;
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (all[i].place == kNone || !alike_before(all, i, &alike)) continue;
+      complete &= fill_alike(alike, &row);
+    }
     if (!complete) return kNeeds;
     if (accepting(state))
       for (const int32_t token : vocabulary_->eos_tokens) Vocabulary::allow(token, row.words());
@@ -220,7 +234,7 @@ class Machine : public MaskOwner {
   }
 
   int64_t memory_bytes() const {
-    return static_cast<int64_t>(states_.size()) * 128 + static_cast<int64_t>(steps_.size()) * 48 +
+    return static_cast<int64_t>(states_.size()) * 192 + num_steps_ * 12 +
            static_cast<int64_t>(stacks_.size() + captures_.size()) * 56 +
            trie_states_ * kBytesPerTrieState +
            vocabulary_->rows.bytes_of(*this);
@@ -266,7 +280,7 @@ class Machine : public MaskOwner {
     if (found != numbers_.end()) return found->second;
     const int32_t number = static_cast<int32_t>(states_.size());
     numbers_.emplace(configurations, number);
-    states_.push_back(std::move(configurations));
+    states_.emplace_back().configurations = std::move(configurations);
     return number;
   }
 
@@ -339,23 +353,38 @@ class Machine : public MaskOwner {
     return true;
   }
 
-  int32_t step(int32_t state, uint8_t byte) {
-    if (!can_step(state, byte)) return kDead;
-    const uint64_t key = static_cast<uint64_t>(state) << 8 | byte;
-    const auto known = steps_.find(key);
-    if (known != steps_.end()) return known->second;
+  int32_t step(int32_t number_before, uint8_t byte) {
+    MachineState& state = states_[number_before];
+    if (!live(&state).has(byte)) return kDead;
+    for (const auto& [known, after] : state.steps)
+      if (known == byte) return after;
     Configurations following;
     bool complete = true;
-    for (const Configuration& c : states_[state])
+    for (const Configuration& c : state.configurations)
       if (c.place != kNone) complete &= advance_configuration(c, byte, &following);
     if (!complete) return kNeeds;
-    return steps_[key] = number(std::move(following));
+    const int32_t after = number(std::move(following));
+    state.steps.push_back({byte, after});
+    ++num_steps_;
+    return after;
   }
 
-  bool can_step(int32_t state, uint8_t byte) const {
-    for (const Configuration& c : states_[state])
-      if (c.place != kNone && lexeme_of(c)->after(byte) != kDead) return true;
+  // Whether a byte may come, as told without going on to what follows the lexeme.
+  bool surely_live(int32_t number_before, uint8_t byte) {
+    MachineState& state = states_[number_before];
+    if (!live(&state).has(byte)) return false;
+    for (const Configuration& c : state.configurations)
+      if (c.place != kNone && !places_[c.place].may_refuse && lexeme_of(c)->after(byte) != kDead)
+        return true;
     return false;
+  }
+
+  const Bytes& live(MachineState* state) const {
+    if (state->has_live) return state->live;
+    for (const Configuration& c : state->configurations)
+      if (c.place != kNone) state->live.add(lexeme_of(c)->live());
+    state->has_live = true;
+    return state->live;
   }
 
   bool advance_configuration(const Configuration& c, uint8_t byte, Configurations* out) {
@@ -371,7 +400,7 @@ class Machine : public MaskOwner {
 
   int32_t only_byte(int32_t state) const {
     int32_t byte = kManyBytes;
-    for (const Configuration& c : states_[state]) {
+    for (const Configuration& c : states_[state].configurations) {
       const int32_t only = lexeme_of(c)->only_byte;
       if (only < 0 || (byte != kManyBytes && only != byte)) return kManyBytes;
       byte = only;
@@ -379,14 +408,35 @@ class Machine : public MaskOwner {
     return byte;
   }
 
-  bool fill_configuration(const Configuration& c, MaskRow* row) {
+  // Whether two are in the same state of a lexeme, which then allows the same tokens before its end.
+  bool are_alike(const Configuration& first, const Configuration& second) const {
+    const Place &one = places_[first.place], &other = places_[second.place];
+    return first.lexeme == second.lexeme && one.automaton == other.automaton && !one.captures &&
+           !other.captures;
+  }
+
+  // Collects the configurations that are like the i-th; false where an earlier one is.
+  bool alike_before(const Configurations& all, size_t i,
+                    std::vector<const Configuration*>* alike) const {
+    alike->assign(1, &all[i]);
+    for (size_t j = 0; j < all.size(); ++j) {
+      if (j == i || all[j].place == kNone || !are_alike(all[i], all[j])) continue;
+      if (j < i) return false;
+      alike->push_back(&all[j]);
+    }
+    return true;
+  }
+
+  bool fill_alike(const std::vector<const Configuration*>& alike, MaskRow* row) {
     Crossings scratch;
-    MaskParts parts(vocabulary_.get(), places_[c.place].automaton);
-    const bool want_crossings = !ends_text(c);
-    const Crossings* crossings = parts.add(c.lexeme, want_crossings, row, &scratch);
+    MaskParts parts(vocabulary_.get(), places_[alike[0]->place].automaton);
+    const auto ends = [this](const Configuration* c) { return ends_text(*c); };
+    const bool want_crossings = !std::all_of(alike.begin(), alike.end(), ends);
+    const Crossings* crossings = parts.add(alike[0]->lexeme, want_crossings, row, &scratch);
     bool complete = true;
     if (!want_crossings) return true;
-    for (const auto& [lexeme, ranges] : *crossings) complete &= cross(c, lexeme, ranges, row->words());
+    for (const auto& [lexeme, ranges] : *crossings)
+      complete &= cross(alike, lexeme, ranges, row->words());
     return complete;
   }
 
@@ -402,21 +452,24 @@ class Machine : public MaskOwner {
   }
 
   // The tokens that go on after the lexeme, by walking below nodes from the state that follows.
-  bool cross(const Configuration& c, int32_t lexeme, const std::vector<Nodes>& ranges,
-             int32_t* row) {
-    const Place& place = places_[c.place];
+  bool cross(const std::vector<const Configuration*>& alike, int32_t lexeme,
+             const std::vector<Nodes>& ranges, int32_t* row) {
     Configurations following;
-    const Configuration ended{c.stack, c.place, lexeme, kUncaptured};
-    if (!follow(ended, place.automaton->at(lexeme)->labels, &following)) return false;
+    bool complete = true;
+    for (const Configuration* c : alike) {
+      const Configuration ended{c->stack, c->place, lexeme, kUncaptured};
+      complete &= follow(ended, lexeme_of(ended)->labels, &following);
+    }
+    if (!complete) return false;
     const auto is_done = [](const Configuration& after) { return after.place == kNone; };
     if (std::all_of(following.begin(), following.end(), is_done)) return true;
     const int32_t state = number(std::move(following));
-    bool complete = true;
+    const bool captures = places_[alike[0]->place].captures;
     for (const auto& [first, last] : ranges) {
       for (int32_t node = first; node < last; ++node) {
         if (!vocabulary_->has_children(node)) continue;
-        complete &= place.captures ? fill_captured(c, lexeme, node, state, row)
-                                   : walk_below(state, node, row);
+        complete &= captures ? fill_captured(*alike[0], lexeme, node, state, row)
+                             : walk_below(state, node, row);
       }
     }
     return complete;
@@ -425,10 +478,9 @@ class Machine : public MaskOwner {
   // What was captured forbids more, so what state `uncaptured` leaves out is out. Few are left.
   bool fill_captured(const Configuration& c, int32_t lexeme, int32_t node, int32_t uncaptured,
                      int32_t* row) {
-    scratch_row_.assign(vocabulary_->row_words, 0);
-    if (!walk_below(uncaptured, node, scratch_row_.data())) return false;
-    const auto is_zero = [](int32_t word) { return word == 0; };
-    if (std::all_of(scratch_row_.begin(), scratch_row_.end(), is_zero)) return true;
+    bool any = false;
+    if (!walk_below(uncaptured, node, nullptr, &any)) return false;
+    if (!any) return true;
     const Configuration captured{c.stack, c.place, lexeme, captured_to(c.captured, node)};
     Configurations following;
     return follow(captured, lexeme_of(captured)->labels, &following) &&
@@ -441,21 +493,29 @@ class Machine : public MaskOwner {
                          vocabulary_->byte(node));
   }
 
-  // Walks the trie below a node, from a state there.
-  bool walk_below(int32_t start, int32_t node, int32_t* row) {
+  // Walks the trie below a node, from a state there. Without a row it only says whether it found any.
+  bool walk_below(int32_t start, int32_t node, int32_t* row, bool* any = nullptr) {
     const Vocabulary& v = *vocabulary_;
     const int32_t last = v.skip(node);
     open_.assign(1, {last, start});
     bool complete = true;
     for (++node; node < last;) {
       while (node >= open_.back().first) open_.pop_back();
+      const bool is_leaf = !v.has_children(node);
+      if (is_leaf && surely_live(open_.back().second, v.byte(node))) {
+        if (row) v.allow_tokens_at(node, row);
+        if (any) *any = true;
+        ++node;
+        continue;
+      }
       const int32_t state = step(open_.back().second, v.byte(node));
       if (state == kDead || state == kNeeds) {
         complete &= state == kDead;
         node = v.skip(node);
         continue;
       }
-      v.allow_tokens_at(node, row);
+      if (row) v.allow_tokens_at(node, row);
+      if (any) *any |= v.nodes[node].first_token < v.nodes[node + 1].first_token;
       open_.push_back({v.skip(node), state});
       ++node;
     }
@@ -464,19 +524,17 @@ class Machine : public MaskOwner {
 
   std::shared_ptr<Vocabulary> vocabulary_;
   std::vector<std::unique_ptr<LiteralTrie>> tries_;
-  int64_t trie_states_ = 0;
-  std::deque<Place> places_;  // grows without moving what is in it
+  int64_t trie_states_ = 0, num_steps_ = 0;
+  std::deque<Place> places_;
   std::vector<std::pair<int32_t, int32_t>> stacks_;  // what is below, place to return to
   std::unordered_map<uint64_t, int32_t> stack_numbers_;
   std::vector<std::pair<int32_t, int32_t>> captures_;  // text before, last byte
   std::unordered_map<uint64_t, int32_t> capture_numbers_;
   std::unordered_map<uint64_t, std::unordered_map<int32_t, std::vector<Target>>> captured_targets_;
-  std::deque<Configurations> states_;
+  std::deque<MachineState> states_;  // grows without moving what is in it
   std::unordered_map<Configurations, int32_t, ConfigurationsHash> numbers_;
-  std::unordered_map<uint64_t, int32_t> steps_;
   std::unordered_map<int32_t, Chain> chains_;
   std::vector<Need> needs_;
-  std::vector<int32_t> scratch_row_;
   std::vector<std::pair<int32_t, int32_t>> open_;  // where subtrees end, and the state in them
 };
 

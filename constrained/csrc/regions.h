@@ -46,9 +46,9 @@ class RegionSearch {
 
   Characters live(int32_t state) {
     Characters result;
-    const LexemeState* at = automaton_.at(state);
+    const Bytes& bytes = automaton_.at(state)->live();
     for (int byte = 0; byte < 256; ++byte)
-      if (at->after(static_cast<uint8_t>(byte)) != kDead) result.add(static_cast<uint8_t>(byte));
+      if (bytes.has(static_cast<uint8_t>(byte))) result.add(static_cast<uint8_t>(byte));
     return result;
   }
 

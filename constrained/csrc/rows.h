@@ -74,7 +74,7 @@ class KeptRows {
  public:
   int64_t max_bytes = 0;
 
-  explicit KeptRows(int32_t num_words) : zeros_(num_words), num_words_(num_words) {}
+  explicit KeptRows(int32_t num_words) : num_words_(num_words) {}
 
   // Writes the mask of a state; false where it is not kept.
   bool copy(const MaskOwner& owner, int32_t state, int32_t* words) {
@@ -93,7 +93,11 @@ class KeptRows {
   void keep(MaskOwner* owner, int32_t state, MaskRow* row) {
     const int32_t* words = row->words();
     KeptRow kept{owner, state, row->base(), 0, {}};
-    if (!find_changes(words, kept.base ? kept.base->data() : zeros_.data(), &kept.changes)) {
+    const int32_t* base = kept.base ? kept.base->data() : nullptr;
+    const auto change = [=](int32_t i) { return words[i] ^ base[i]; };
+    const auto word = [=](int32_t i) { return words[i]; };
+    if (!(base ? find_changes(words, change, &kept.changes)
+               : find_changes(words, word, &kept.changes))) {
       kept.base = std::make_shared<const Row>(words, words + num_words_);
       kept.own_bytes = static_cast<int64_t>(num_words_) * 4;
       kept.changes = {};
@@ -128,23 +132,23 @@ class KeptRows {
     rows_.erase(row);
   }
 
-  // The words that differ from a base; false where they are many.
-  bool find_changes(const int32_t* words, const int32_t* base,
+  // The words that differ from those of a base; false where they are many.
+  template <typename Change>
+  bool find_changes(const int32_t* words, const Change& change,
                     std::vector<std::pair<int32_t, int32_t>>* changes) const {
     for (int32_t first = 0; first < num_words_; first += kBlockWords) {
       const int32_t last = std::min(first + kBlockWords, num_words_);
       int32_t differs = 0;
-      for (int32_t i = first; i < last; ++i) differs |= words[i] ^ base[i];
+      for (int32_t i = first; i < last; ++i) differs |= change(i);
       if (differs == 0) continue;
       for (int32_t i = first; i < last; ++i)
-        if (words[i] != base[i]) changes->push_back({i, words[i]});
+        if (change(i) != 0) changes->push_back({i, words[i]});
       if (changes->size() > kFewWords) return false;
     }
     return true;
   }
 
   KeptRowList rows_;
-  Row zeros_;
   int32_t num_words_;
   int64_t bytes_ = 0;
 };

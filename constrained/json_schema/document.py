@@ -108,6 +108,8 @@ class Document:
         return DocumentNames(self._root_value)
 
     def _followed(self, schema: Subschema) -> Formula:
+        if schema.keyword("$ref") is None:
+            return schema
         for _ in range(MAX_REFERENCES):
             value = schema.value
             if isinstance(value, bool) or "$ref" not in value:

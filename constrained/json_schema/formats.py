@@ -99,7 +99,16 @@ _ASCII_PART = {
 }
 
 
-USUAL_FORMATS = ("date-time", "date", "time", "email", "uri", "uuid", "ipv4", "hostname")
+USUAL_FORMATS = (  # with a text of each
+    ("date-time", "2025-01-31T12:00:00.5Z"),
+    ("date", "2025-01-31"),
+    ("time", "12:00:00Z"),
+    ("email", "some.one@a.example.com"),
+    ("uri", "https://example.com/a?b=c#d"),
+    ("uuid", "01234567-89ab-4def-8123-456789abcdef"),
+    ("ipv4", "192.168.1.10"),
+    ("hostname", "a.example.com"),
+)
 
 
 @cache

@@ -53,6 +53,10 @@ COUNTING_KEYWORDS = OBJECT_KEYWORDS - {
     "patternProperties",
     "additionalProperties",
 }
+LIMITS: tuple[tuple[str, str, Callable[..., Node]], ...] = (
+    ("minimum", "exclusiveMinimum", at_least),
+    ("maximum", "exclusiveMaximum", at_most),
+)
 ONE_TYPE = {name: frozenset((name,)) for name in TYPES}
 
 
@@ -157,25 +161,20 @@ class KeywordReader:
         return result
 
     def _numbers(self, schema: Subschema) -> list[Node]:
+        assert isinstance(schema.value, dict)
         parts: list[Node] = []
-        readers: dict[str, Callable[[Decimal], Node]] = {
-            "minimum": lambda bound: at_least(
-                bound, strict=schema.keyword("exclusiveMinimum") is True
-            ),
-            "maximum": lambda bound: at_most(
-                bound, strict=schema.keyword("exclusiveMaximum") is True
-            ),
-            "exclusiveMinimum": lambda bound: at_least(bound, strict=True),
-            "exclusiveMaximum": lambda bound: at_most(bound, strict=True),
-            "multipleOf": lambda divisor: _multiples(schema, divisor),
-        }
-        for keyword, read in readers.items():
-            value = schema.keyword(keyword)
-            if value is not None and not isinstance(value, bool):
-                parts.append(read(_number(schema, keyword)))
+        for keyword, exclusive, limit in LIMITS:
+            strict = schema.value.get(exclusive)  # a bound of its own, in draft 4 a boolean
+            if schema.value.get(keyword) is not None:
+                parts.append(limit(_number(schema, keyword), strict=strict is True))
+            if strict is not None and not isinstance(strict, bool):
+                parts.append(limit(_number(schema, exclusive), strict=True))
+        if schema.keyword("multipleOf") is not None:
+            parts.append(_multiples(schema, _number(schema, "multipleOf")))
         return parts
 
     def _strings(self, schema: Subschema) -> list[Node]:
+        assert isinstance(schema.value, dict)
         parts: list[Node] = []
         minimum, maximum = _count(schema, "minLength") or 0, _count(schema, "maxLength")
         if minimum > MAX_LENGTH:
@@ -188,10 +187,10 @@ class KeywordReader:
             maximum = min(maximum, MAX_LENGTH)  # no text is longer
         if minimum or maximum is not None:
             parts.append(of_length(minimum, maximum))
-        pattern = schema.keyword("pattern")
+        pattern = schema.value.get("pattern")
         if pattern is not None:
             parts.append(matching(_text(schema, "pattern", pattern), schema.pointer))
-        name = schema.keyword("format")
+        name = schema.value.get("format")
         if isinstance(name, str) and self._options.assert_formats:
             known = format_pattern(name)
             if known is not None:
@@ -301,7 +300,8 @@ def _number(schema: Subschema, keyword: str) -> Decimal:
 
 
 def _count(schema: Subschema, keyword: str) -> int | None:
-    value = schema.keyword(keyword)
+    assert isinstance(schema.value, dict)
+    value = schema.value.get(keyword)
     if value is None:
         return None
     if isinstance(value, Decimal) and value == value.to_integral_value():

@@ -78,6 +78,21 @@ def test_the_rest_of_a_grammar_is_made_before_it_is_needed(
     assert masks(recalled, TEXT.encode()) == masks(fresh, TEXT.encode())
 
 
+def test_a_grammar_that_can_no_longer_be_compiled_says_so_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(tmp_path, TREE, "{")
+
+    def refuse(*_: object) -> None:
+        raise GrammarError("takes too long")
+
+    monkeypatch.setattr(native_backend, "JsonNetwork", refuse)
+    grammar = compiler_at(tmp_path).compile("json_schema", json.dumps(TREE))
+    for _ in range(2):
+        with pytest.raises(GrammarError):
+            masks(grammar, TEXT.encode())
+
+
 def test_a_grammar_of_which_all_is_known_is_never_compiled(tmp_path: Path) -> None:
     learn(tmp_path, {"const": "ab"}, '"ab"')
     learn(tmp_path, TREE, "{")
