@@ -11,6 +11,8 @@ memory as they do in a model; logits and hidden states stay in a cache, so their
 from __future__ import annotations
 
 import argparse
+import math
+import mmap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +24,9 @@ from torch import Tensor
 
 from sglang_lang.kernels.block_weight import BlockWeight
 from sglang_lang.kernels.dispatch import Ops, load_ops
+from sglang_lang.kernels.int8_weight import quantize_int8
 from sglang_lang.kernels.ops.decoder_stack import DecoderLayerWeights, DecoderWeights
-from sglang_lang.kernels.ops.linear import Linear
+from sglang_lang.kernels.ops.linear import Linear, Weight
 
 HIDDEN, INNER, VOCAB, LAYERS = 576, 1536, 49_152, 30
 HEADS, KV_HEADS, HEAD_DIM = 9, 3, 64
@@ -76,7 +79,7 @@ def measure_limits(ops: Ops, budget: float, before: Limits = Limits(0.0, 0.0)) -
 class Rotating:
     """Applies one of several packed layers after the other to the same input."""
 
-    def __init__(self, ops: Ops, weights: Sequence[Tensor | BlockWeight], x: Tensor) -> None:
+    def __init__(self, ops: Ops, weights: Sequence[Weight], x: Tensor) -> None:
         self._layers: Iterator[Linear] = cycle([ops.pack_linear(w, None) for w in weights])
         self._x = x
 
@@ -84,19 +87,39 @@ class Rotating:
         return next(self._layers)(self._x)
 
 
+# How a weight is held: its bytes a number, and what makes one.
+KINDS: dict[str, tuple[float, Callable[[int, int], Weight]]] = {
+    "bf16": (2, lambda out_size, in_size: dense(out_size, in_size)),
+    "int8": (1, lambda out_size, in_size: quantize_int8(dense(out_size, in_size))),
+    "Q4_1": (5 / 8, lambda out_size, in_size: q4_1(out_size, in_size)),
+}
+LINEARS = {
+    "qkv": (QKV, HIDDEN),
+    "output": (HIDDEN, HIDDEN),
+    "gate_up": (2 * INNER, HIDDEN),
+    "down": (HIDDEN, INNER),
+    "logits": (VOCAB, HIDDEN),
+}
+
+
 def linear_work(ops: Ops, batch: int) -> Iterator[Work]:
-    shapes = {"qkv": (QKV, HIDDEN), "gate_up": (2 * INNER, HIDDEN), "down": (HIDDEN, INNER)}
-    shapes["logits"] = (VOCAB, HIDDEN)
-    x = {size: torch.randn(batch, size).to(DTYPE) for size in (HIDDEN, INNER)}
-    for name, (out_size, in_size) in shapes.items():
-        flops = 2.0 * batch * out_size * in_size
-        size = out_size * in_size * 2
-        copies = -(-COLD_BYTES // size)
-        dense = [torch.randn(out_size, in_size).to(DTYPE) for _ in range(copies)]
-        yield Work(f"linear {name} bf16", Rotating(ops, dense, x[in_size]), size, flops)
-        blocks = [q4_1(out_size, in_size) for _ in range(copies)]
-        run = Rotating(ops, blocks, x[in_size])
-        yield Work(f"linear {name} Q4_1", run, out_size * in_size * 5 / 8, flops)
+    for name in LINEARS:
+        for kind in KINDS:
+            yield cold_linear(ops, name, kind, batch)
+
+
+def cold_linear(ops: Ops, name: str, kind: str, batch: int) -> Work:
+    """A layer of ``LINEARS`` in one of ``KINDS`` whose weight is not in any cache."""
+    out_size, in_size = LINEARS[name]
+    bytes_of_one, make = KINDS[kind]
+    size = out_size * in_size * bytes_of_one
+    copies = math.ceil(COLD_BYTES / size)  # each is packed to memory of its own
+    run = Rotating(ops, [make(out_size, in_size)] * copies, torch.randn(batch, in_size).to(DTYPE))
+    return Work(f"linear {name} {kind}", run, size, 2.0 * batch * out_size * in_size)
+
+
+def dense(out_size: int, in_size: int) -> Tensor:
+    return (torch.randn(out_size, in_size) * 0.02).to(DTYPE)
 
 
 def q4_1(out_size: int, in_size: int) -> BlockWeight:
@@ -127,8 +150,8 @@ class Step:
 
 def decode_step(batch: int, context: int) -> Step:
     table = torch.arange(1, batch * context + 1, dtype=torch.int32).view(batch, context)
-    shape = (batch * context + 1, KV_HEADS, HEAD_DIM)
-    caches = [torch.randn(shape).to(DTYPE) for _ in range(2 * LAYERS)]
+    shape = (2 * LAYERS, batch * context + 1, KV_HEADS, HEAD_DIM)
+    caches = list(on_huge_pages(torch.empty(shape, dtype=DTYPE).normal_()))
     return Step(
         hidden=torch.randn(batch, HIDDEN).to(DTYPE),
         positions=torch.full((batch,), context - 1),
@@ -140,6 +163,13 @@ def decode_step(batch: int, context: int) -> Step:
         seq_lens=torch.full((batch,), context, dtype=torch.int32),
         query_start=torch.arange(batch + 1, dtype=torch.int32),
     )
+
+
+def on_huge_pages(tensor: Tensor) -> Tensor:
+    """A copy that lies as the KV pool does."""
+    memory = mmap.mmap(-1, tensor.nbytes)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
 def attention_work(ops: Ops, step: Step, name: str, extend_len: int = 1) -> Work:
@@ -178,20 +208,23 @@ def elementwise_work(ops: Ops, batch: int) -> Iterator[Work]:
     )
 
 
-def stack_work(ops: Ops, step: Step) -> Iterator[Work]:
+def stack_work(ops: Ops, step: Step, kind: str = "bf16") -> Iterator[Work]:
     """All layers in one call, where the backend offers it."""
     if ops.pack_decoder is None:
         return
     norm, table = torch.ones(HIDDEN), torch.randn(int(step.positions.max()) + 1, HEAD_DIM)
 
-    def linear(out_size: int, in_size: int) -> Linear:
-        return ops.pack_linear((torch.randn(out_size, in_size) * 0.02).to(DTYPE), None)
+    bytes_of_one, make = KINDS[kind]
+
+    made = {name: make(*shape) for name, shape in LINEARS.items() if name != "logits"}
+
+    def linear(name: str) -> Linear:
+        return ops.pack_linear(made[name], None)
 
     layers = [
         DecoderLayerWeights(
-            norm, linear(QKV, HIDDEN), None, None, table, None,
-            linear(HIDDEN, HEADS * HEAD_DIM), None, norm, linear(2 * INNER, HIDDEN),
-            linear(HIDDEN, INNER), None,
+            norm, linear("qkv"), None, None, table, None, linear("output"), None, norm,
+            linear("gate_up"), linear("down"), None,
         )
         for _ in range(LAYERS)
     ]  # fmt: skip
@@ -201,15 +234,15 @@ def stack_work(ops: Ops, step: Step) -> Iterator[Work]:
     if stack is None:
         return
     weights = LAYERS * (QKV * HIDDEN + HIDDEN * HIDDEN + 3 * INNER * HIDDEN)
-    batch = len(step.seq_lens)
+    tokens = len(step.hidden)
     yield Work(
-        "decoder stack",
+        f"decoder stack {kind}",
         lambda: stack(
             step.hidden, step.positions, step.slots, step.k_caches, step.v_caches,
             step.req_to_token, step.req_pool_indices, step.seq_lens, step.query_start,
         ),
-        2.0 * weights + LAYERS * step.cache_bytes,
-        2.0 * weights * batch,
+        bytes_of_one * weights + LAYERS * step.cache_bytes,
+        2.0 * weights * tokens,
     )  # fmt: skip
 
 
@@ -220,7 +253,8 @@ def all_work(ops: Ops, batch: int, context: int) -> Iterator[Work]:
     one = replace(decode_step(1, context), query_start=torch.tensor([0, 1], dtype=torch.int32))
     yield attention_work(ops, one, f"attention extend {context}", extend_len=context)
     yield from linear_work(ops, batch)
-    yield from stack_work(ops, step)
+    for kind in KINDS:
+        yield from stack_work(ops, step, kind)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ class BlockWeight:
     scales: Tensor
     minimums: Tensor | None
     offset: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        out_features, in_features = self.values.shape
+        return out_features, in_features
 
     @property
     def block(self) -> int:
@@ -84,14 +90,40 @@ class GGUFWeight:
         return self.unpack().dequantize()
 
 
-def merge(weights: Sequence[GGUFWeight]) -> GGUFWeight | None:
+# A matrix as a checkpoint holds it: GGUF blocks, or AWQ's and GPTQ's groups.
+StoredWeight: TypeAlias = GGUFWeight | BlockWeight
+
+
+def merge(weights: Sequence[StoredWeight]) -> StoredWeight | None:
     """Matrices of one input under each other; None if their formats differ."""
+    files = [weight for weight in weights if isinstance(weight, GGUFWeight)]
+    blocks = [weight for weight in weights if isinstance(weight, BlockWeight)]
+    if files and not blocks:
+        return _merge_files(files)
+    return _merge_blocks(blocks) if blocks and not files else None
+
+
+def _merge_files(weights: Sequence[GGUFWeight]) -> GGUFWeight | None:
     first = weights[0]
     if any((w.kind, w.shape[1]) != (first.kind, first.shape[1]) for w in weights):
         return None
     rows = sum(weight.shape[0] for weight in weights)
     return GGUFWeight(
         first.kind, torch.cat([weight.raw for weight in weights]), (rows, first.shape[1])
+    )
+
+
+def _merge_blocks(weights: Sequence[BlockWeight]) -> BlockWeight | None:
+    minimums = [weight.minimums for weight in weights if weight.minimums is not None]
+    layouts = {(w.bits, w.block, w.offset, w.minimums is None) for w in weights}
+    if len(layouts) > 1:
+        return None
+    return BlockWeight(
+        values=torch.cat([weight.values for weight in weights]),
+        bits=weights[0].bits,
+        scales=torch.cat([weight.scales for weight in weights]),
+        minimums=torch.cat(minimums) if minimums else None,
+        offset=weights[0].offset,
     )
 
 

@@ -72,15 +72,16 @@ REFERENCE = Ops(
 )
 
 
-def load_ops(device: torch.device, backend: str = "auto") -> Ops:
+def load_ops(device: torch.device, backend: str = "auto", cpu_isa: str | None = None) -> Ops:
     """Return the ops for a device.
 
     Args:
         device: where the tensors will live.
         backend: one implementation by name, or ``auto`` for the fastest that works here.
+        cpu_isa: vector instructions of the CPU's kernels; None for the best this processor has.
 
     Raises:
-        ValueError: the backend is unknown, or cannot serve this device.
+        ValueError: the backend or the instructions are unknown, or cannot serve this device.
     """
     if backend not in get_args(Backend):
         allowed = ", ".join(get_args(Backend))
@@ -88,7 +89,7 @@ def load_ops(device: torch.device, backend: str = "auto") -> Ops:
     if backend == "reference":
         return REFERENCE
     if device.type == "cpu" and backend in ("auto", "cpu"):
-        return _load_cpu_ops()
+        return _load_cpu_ops(cpu_isa)
     if backend == "triton" or (device.type == "cuda" and backend == "auto"):
         return _load_triton_ops(device, backend)
     if backend == "auto":
@@ -112,9 +113,9 @@ def _load_triton_ops(device: torch.device, backend: str) -> Ops:
     return load_triton_ops(device)
 
 
-def _load_cpu_ops() -> Ops:
+def _load_cpu_ops(cpu_isa: str | None) -> Ops:
     try:
-        library = load_library()
+        library = load_library(cpu_isa)
     except (NoCompilerError, BuildError) as error:
         warn_of_slow_path(error)
         return REFERENCE

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sglang_lang.kernels.cpu import numa
+from sglang_lang.kernels.cpu.isa import detect_isa
 
 from .errors import ServerArgsError
 from .logs import LogFormat
@@ -57,14 +58,19 @@ class ServerArgs:
         "where weights come from; dummy fills them with seeded random numbers", "auto"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = _arg("dtype of the weights", "auto")
-    quantization: Literal["gguf", "int8", "int4"] | None = _arg(
-        "gguf computes with a GGUF file's weights as they are stored; int8 and int4 round any "
-        "model's weights as they load (all with bfloat16 activations, on a CPU)",
+    quantization: Literal["gguf", "awq", "gptq", "int8", "int4"] | None = _arg(
+        "gguf, awq and gptq compute with the weights as such a checkpoint stores them; int8 and "
+        "int4 round any model's weights as they load (all on a CPU)",
         None,
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
     kernel_backend: Literal["auto", "reference", "cpu", "triton"] = _arg(
         "which implementation of the kernels", "auto"
+    )
+    cpu_isa: Literal["amx", "avx512_bf16", "avx512", "avx2", "portable"] | None = _arg(
+        "vector instructions of the CPU's kernels; the best this processor has, unless "
+        "$SGLANG_LANG_CPU_ISA names others",
+        None,
     )
     context_length: int | None = _arg("longest prompt plus output, if below the model's own", None)
     chat_template: str | None = _arg("a Jinja file instead of the model's own template", None)
@@ -264,6 +270,10 @@ def _check_device(args: ServerArgs) -> None:
         return
     if args.kernel_backend == "triton":
         raise ServerArgsError("--kernel-backend triton needs --device cuda")
+    try:
+        detect_isa(args.cpu_isa)
+    except ValueError as error:
+        raise ServerArgsError(str(error)) from error
     if args.kv_tier_size is not None and args.cache_dir is None:
         raise ServerArgsError("--kv-tier-size on a CPU keeps KV in files: give --cache-dir as well")
     if args.quantization and args.dtype != "bfloat16":

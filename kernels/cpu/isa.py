@@ -51,24 +51,35 @@ LEVELS = (
 )
 
 
-def detect_isa() -> Isa:
-    """Return the best level of this processor, or the one $SGLANG_LANG_CPU_ISA names.
-
-    Raises:
-        ValueError: the variable names an unknown level, or one this processor does not have.
-    """
+def available_levels() -> list[Isa]:
+    """What this processor can run, the fastest first."""
     flags = _processor_flags()
     if "amx_tile" in flags and not _system_allows_tiles():
         flags -= {"amx_tile"}
-    available = [level for level in LEVELS if level.cpu_flags <= flags]
-    wanted = os.environ.get("SGLANG_LANG_CPU_ISA")
+    return [level for level in LEVELS if level.cpu_flags <= flags]
+
+
+def detect_isa(wanted: str | None = None) -> Isa:
+    """Return the level named ``wanted``, or the best one of this processor.
+
+    Args:
+        wanted: a name of ``LEVELS``; None for what $SGLANG_LANG_CPU_ISA names, if it is set.
+
+    Raises:
+        ValueError: the level is unknown, or this processor does not have it.
+    """
+    available = available_levels()
+    wanted = wanted or os.environ.get("SGLANG_LANG_CPU_ISA")
     if not wanted:
         return available[0]
     for level in available:
         if level.name == wanted:
             return level
     allowed = ", ".join(level.name for level in available)
-    raise ValueError(f"SGLANG_LANG_CPU_ISA={wanted!r} cannot run here; choose one of {allowed}")
+    raise ValueError(
+        f"CPU instructions {wanted!r} (--cpu-isa or $SGLANG_LANG_CPU_ISA) cannot run here; "
+        f"choose one of {allowed}"
+    )
 
 
 def _system_allows_tiles() -> bool:

@@ -170,15 +170,18 @@ _SIGNATURES = {
 _ARGUMENT_TYPES = {"i": c_int, "l": c_long, "f": c_float, "p": c_void_p}
 
 
-def load_library() -> ctypes.CDLL:
+def load_library(isa_name: str | None = None) -> ctypes.CDLL:
     """Build the kernels for this processor if they are not cached, and load them.
+
+    Args:
+        isa_name: a level of instructions, as ``detect_isa`` takes it.
 
     Raises:
         NoCompilerError: they are not cached and there is no compiler.
         BuildError: the compiler refused them.
-        ValueError: $SGLANG_LANG_CPU_ISA asks for what this processor cannot run.
+        ValueError: this processor cannot run that level.
     """
-    isa = detect_isa()
+    isa = detect_isa(isa_name)
     sources = sorted(SOURCES.glob("*.cpp"))
     path = build_shared_library(f"cpu-{isa.name}", sources, [*FLAGS, *isa.compiler_flags])
     library = ctypes.CDLL(str(path))

@@ -113,6 +113,7 @@ class TileAttention {
     partials(data).clear();
     long begin = std::max(split * SPLIT, first_key() / BLOCK * BLOCK);
     long end = std::min((split + 1) * SPLIT, tile_.end_key);
+    touch_first(begin, std::min<long>(PANEL, end - begin));
     for (long block = begin; block < end; block += BLOCK)
       run_block(block, std::min(BLOCK, end - block), data);
   }
@@ -190,7 +191,7 @@ class TileAttention {
   void run_block(long block, long keys, float* data) {
     keys_ = open_block(layer_.k_cache, block, keys, SCRATCH_KEY_BLOCK);
     values_ = open_block(layer_.v_cache, block, keys, SCRATCH_VALUE_BLOCK);
-    score(keys);
+    score(block, keys);
     long panels = (keys + PANEL - 1) / PANEL;
     float* rescales = scratch<float>(SCRATCH_RESCALES, rows_);
     Element* probs = scratch<Element>(SCRATCH_PROBS, rows_ * BLOCK);
@@ -202,16 +203,15 @@ class TileAttention {
     }
   }
 
-  // scores(h)[panel][row][0:32] = q . k, for the panels of this block. The heads of a key lie side by
-  // side in memory, so a panel is done for all heads before the next.
-  void score(long keys) {
+  // scores(h)[panel][row][0:32] = q . k, for the panels of this block.
+  void score(long block, long keys) {
     char* packed = scratch<char>(SCRATCH_KEYS, groups_ * PANEL_ROW);
     scores_ = scratch<f32x16>(SCRATCH_SCORES, tile_.num_heads * (BLOCK / LANES) * rows_);
     for (long first = 0; first < keys; first += PANEL) {
       long present = std::min<long>(PANEL, keys - first);
-      touch(first, present);
       for (long h = 0; h < tile_.num_heads; h++) {
         auto rows = rows_of(keys_, h, first);
+        prefetch(h, block, first, present);
         f32x16* out = scores(h) + first / PANEL * rows_ * 2;
         if (few_) {
           auto columns = columns_ + h * groups_ * few_lanes(rows_);
@@ -224,12 +224,21 @@ class TileAttention {
     }
   }
 
-  // Brings a panel of keys near, and the values that belong to it.
-  void touch(long key, long keys) const {
-    if (has_eight_bits(layer_.cache_dtype)) return;  // decoding has read them
-    long width = tile_.num_heads * layer_.head_dim;
-    touch_rows(rows_of(keys_, 0, key), keys, width);
-    touch_rows(rows_of(values_, 0, key), keys, width);
+  // Brings the first keys of a split near; all others are on their way while those before them are
+  // worked on.
+  void touch_first(long key, long keys) const {
+    if (has_eight_bits(layer_.cache_dtype)) return;
+    auto rows = open_block(layer_.k_cache, key, keys, SCRATCH_KEY_BLOCK);
+    touch_rows(rows, keys, tile_.num_heads * layer_.head_dim);
+  }
+
+  // Asks for the values of a head's panel of keys, and for its next keys. Those of eight bits were read
+  // as they were decoded.
+  void prefetch(long h, long block, long first, long keys) const {
+    if (has_eight_bits(layer_.cache_dtype)) return;
+    long next = std::clamp<long>(tile_.end_key - block - first - PANEL, 0, PANEL);
+    prefetch_rows(rows_of(values_, h, first), keys, layer_.head_dim);
+    prefetch_rows(rows_of(keys_, h, first + PANEL), next, layer_.head_dim);
   }
 
   // Turns a row's scores into weights relative to its largest score so far, and returns what its

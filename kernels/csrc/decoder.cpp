@@ -75,7 +75,7 @@ struct Buffers {
     size_t at_attended = reserve(tokens * stack.num_heads * stack.head_dim * sizeof(T));
     size_t at_inner = reserve(tokens * stack.intermediate_size * sizeof(T));
     long widest = std::max({stack.hidden_size, stack.num_heads * stack.head_dim, stack.intermediate_size});
-    size_t at_quantized = reserve(QuantizedRows::bytes(tokens, widest));
+    size_t at_quantized = reserve(QuantizedRows::most_bytes(tokens, widest));
     size_t at_partials = reserve(partial_floats * sizeof(float));
     char* memory = scratch<char>(SCRATCH_STACK, next);
     residual = reinterpret_cast<float*>(memory + at_residual);
@@ -94,7 +94,7 @@ struct Buffers {
   T* qkv;           // [tokens, qkv_size]
   T* attended;      // [tokens, num_heads * head_dim]
   T* inner;         // [tokens, intermediate_size]
-  char* quantized;  // the input of a layer with 8-bit weights
+  char* quantized;  // the input of a layer with quantised weights
   float* partials;
 };
 
@@ -148,12 +148,13 @@ class StackThread {
 
   // What a layer with this weight takes in the place of x.
   Rows input_of(const LinearWeight& weight, const Rows& x) {
-    if (weight.kind != WEIGHT_INT8) return x;
     long width = weight.in_features;
+    RowFormat format = weight.row_format(x.count);
+    if (format.step == 0) return x;
     bool alone = x.count <= ROWS_NORMED_TWICE;
-    char* memory = alone ? scratch<char>(SCRATCH_INT8, QuantizedRows::bytes(x.count, width))
+    char* memory = alone ? scratch<char>(SCRATCH_BYTES, QuantizedRows::bytes(x.count, width, format))
                          : buffers_.quantized;
-    QuantizedRows quantized(memory, x.count, width);
+    QuantizedRows quantized(memory, x.count, width, format);
     auto fill = [&](long begin, long end) { quantized.fill(x, begin, end); };
     if (alone)
       fill(0, x.count);

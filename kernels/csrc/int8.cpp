@@ -1,19 +1,8 @@
 #include "int8.h"
 
-namespace {
+#include <algorithm>
 
-// acc += four unsigned bytes of w times four signed ones of x
-INLINE i32x16 add_products(i32x16 acc, u32x16 w, u32x16 x) {
-#if defined(__AVX512VNNI__)
-  return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, (__m512i)x);
-#else
-  for (int byte = 0; byte < GROUP_BYTES; byte++) {
-    i32x16 factor = (i32x16)(x << (8 * (GROUP_BYTES - 1 - byte))) >> 24;
-    acc += (i32x16)((w >> (8 * byte)) & 0xff) * factor;
-  }
-  return acc;
-#endif
-}
+namespace {
 
 // sum + what the products of a step stand for
 INLINE f32x16 add_step(f32x16 sum, i32x16 products, float scale) {
@@ -21,41 +10,41 @@ INLINE f32x16 add_step(f32x16 sum, i32x16 products, float scale) {
 }
 
 template <int ROWS>
-void multiply_rows(const Int8Rows& x, long first, const char* panel, f32x16* out) {
-  auto groups = reinterpret_cast<const uint32_t*>(x.values) + first * x.steps * INT8_STEP_GROUPS;
-  const StepScale* scales = x.scales + first * x.steps;
+void multiply_rows(const ByteRows& x, const char* panel, f32x16* out) {
+  auto groups = reinterpret_cast<const uint32_t*>(x.values);
+  const long steps = x.steps_per_row;
   f32x16 sums[ROWS][2] = {};
-  for (long s = 0; s < x.steps; s++, panel += INT8_STEP_GROUPS * PANEL_ROW) {
+  for (long s = 0; s < steps; s++, panel += INT8_STEP_GROUPS * PANEL_ROW) {
     i32x16 products[ROWS][2];
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
-      products[r][0] = products[r][1] = i32x16{} - scales[r * x.steps + s].excess;
+      products[r][0] = products[r][1] = i32x16{} - INT8_OFFSET * x.steps[r * steps + s].sum;
     for (long g = 0; g < INT8_STEP_GROUPS; g++) {
       const char* row = panel + g * PANEL_ROW;
       u32x16 low = load_as<u32x16>(row), high = load_as<u32x16>(row + 64);
 #pragma GCC unroll 4
       for (int r = 0; r < ROWS; r++) {
-        u32x16 xs = splat(groups[(r * x.steps + s) * INT8_STEP_GROUPS + g]);
-        products[r][0] = add_products(products[r][0], low, xs);
-        products[r][1] = add_products(products[r][1], high, xs);
+        u32x16 xs = splat(groups[(r * steps + s) * INT8_STEP_GROUPS + g]);
+        products[r][0] = add_products<8>(products[r][0], low, xs);
+        products[r][1] = add_products<8>(products[r][1], high, xs);
       }
     }
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
       for (int half = 0; half < 2; half++)
-        sums[r][half] = add_step(sums[r][half], products[r][half], scales[r * x.steps + s].scale);
+        sums[r][half] = add_step(sums[r][half], products[r][half], x.steps[r * steps + s].scale);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < ROWS; r++)
-    for (int half = 0; half < 2; half++) store_as(out + 2 * (first + r) + half, sums[r][half]);
+    for (int half = 0; half < 2; half++) store_as(out + 2 * r + half, sums[r][half]);
 }
 
 // Four rows at a time: with their weights they still fit into the registers.
-void multiply_on_vectors(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+void multiply_on_vectors(const ByteRows& x, long rows, const char* panel, f32x16* out) {
   long r = 0;
-  for (; r + 4 <= rows; r += 4) multiply_rows<4>(x, r, panel, out);
-  for (; r + 2 <= rows; r += 2) multiply_rows<2>(x, r, panel, out);
-  for (; r < rows; r++) multiply_rows<1>(x, r, panel, out);
+  for (; r + 4 <= rows; r += 4) multiply_rows<4>(x.from(r, INT8_STEP), panel, out + 2 * r);
+  for (; r + 2 <= rows; r += 2) multiply_rows<2>(x.from(r, INT8_STEP), panel, out + 2 * r);
+  for (; r < rows; r++) multiply_rows<1>(x.from(r, INT8_STEP), panel, out + 2 * r);
 }
 
 #if defined(__AMX_INT8__)
@@ -74,41 +63,42 @@ struct Int8Tiles {
   }
 };
 
-void multiply_rows_on_tiles(const Int8Rows& x, long first, long count, const char* panel,
-                            f32x16* out) {
+void multiply_rows_on_tiles(const ByteRows& x, long count, const char* panel, f32x16* out) {
   TilesInUse tiles(count);
   auto multiply = count > TILE_SIDE ? multiply_tiles_of_rows<Int8Tiles, true>
                                     : multiply_tiles_of_rows<Int8Tiles, false>;
   auto groups = reinterpret_cast<const uint32_t*>(x.values);
   i32x16 products[2 * TILE_SIDE][2];
-  for (long s = 0; s < x.steps; s++) {
-    multiply(groups + (first * x.steps + s) * INT8_STEP_GROUPS, x.steps * INT8_STEP_GROUPS,
+  const long steps = x.steps_per_row;
+  for (long s = 0; s < steps; s++) {
+    multiply(groups + s * INT8_STEP_GROUPS, steps * INT8_STEP_GROUPS,
              panel + s * INT8_STEP_GROUPS * PANEL_ROW, PANEL_ROW, 1,
              reinterpret_cast<char*>(products));
     asm volatile("" ::: "memory");  // the compiler does not know that the tiles were stored
     for (long r = 0; r < count; r++) {
-      StepScale step = x.scales[(first + r) * x.steps + s];
+      const RowStep& step = x.steps[r * steps + s];
       for (int half = 0; half < 2; half++) {
-        f32x16& sum = out[2 * (first + r) + half];
-        sum = add_step(sum, products[r][half] - step.excess, step.scale);
+        f32x16& sum = out[2 * r + half];
+        sum = add_step(sum, products[r][half] - INT8_OFFSET * step.sum, step.scale);
       }
     }
   }
 }
 
-void add_all_steps(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+void add_all_steps(const ByteRows& x, long rows, const char* panel, f32x16* out) {
   if (rows < ROWS_FOR_TILES) {
     multiply_on_vectors(x, rows, panel, out);
     return;
   }
   std::fill(out, out + 2 * rows, f32x16{});
   for (long r = 0; r < rows; r += 2 * TILE_SIDE)
-    multiply_rows_on_tiles(x, r, std::min<long>(2 * TILE_SIDE, rows - r), panel, out);
+    multiply_rows_on_tiles(x.from(r, INT8_STEP), std::min<long>(2 * TILE_SIDE, rows - r), panel,
+                           out + 2 * r);
 }
 
 #else
 
-void add_all_steps(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+void add_all_steps(const ByteRows& x, long rows, const char* panel, f32x16* out) {
   multiply_on_vectors(x, rows, panel, out);
 }
 
@@ -129,9 +119,9 @@ void pack_int8_panel(const int8_t* values, const float* scales, long columns, lo
   }
 }
 
-void multiply_int8_panel(const Int8Rows& x, long rows, const char* panel, f32x16* out) {
+void multiply_int8_panel(const ByteRows& x, long rows, const char* panel, f32x16* out) {
   add_all_steps(x, rows, panel, out);
-  const char* end = panel + x.steps * INT8_STEP_GROUPS * PANEL_ROW;
+  const char* end = panel + x.steps_per_row * INT8_STEP_GROUPS * PANEL_ROW;
   f32x16 low = load_as<f32x16>(end), high = load_as<f32x16>(end + 64);
   for (long r = 0; r < rows; r++) {
     out[2 * r] *= low;

@@ -42,12 +42,13 @@ void multiply_panel_of(const LinearWeight& weight, const Rows& x, long panel, f3
       multiply_panel<BFloat16Kind>(x.data, x.stride, x.count, data, weight.groups(), out);
       break;
     case WEIGHT_BLOCKS:
-      multiply_block_panel(weight.format, x.data, x.stride, x.count, data, weight.in_features, out);
+      if (x.steps != nullptr)
+        multiply_block_panel(weight.format, x.bytes(), x.count, data, out);
+      else
+        multiply_block_panel(weight.format, x.data, x.stride, x.count, data, weight.in_features, out);
       break;
     case WEIGHT_INT8:
-      multiply_int8_panel({reinterpret_cast<const int8_t*>(x.data), x.scales,
-                           x.stride / INT8_STEP_GROUPS},
-                          x.count, data, out);
+      multiply_int8_panel(x.bytes(), x.count, data, out);
       break;
   }
   if (weight.bias != nullptr) add_bias(out, x.count, weight.bias + panel * PANEL);
@@ -109,10 +110,10 @@ EXPORT void pack_int8(const int8_t* values, const float* scales, long out_featur
 EXPORT void linear(const LinearWeight* weight, const uint32_t* x, long x_stride, long rows,
                    int out_dtype, void* out, long out_stride, int threads) {
   Rows input{x, x_stride, rows};
-  if (weight->kind == WEIGHT_INT8) {
+  if (RowFormat format = weight->row_format(rows); format.step > 0) {
     long width = weight->in_features;
-    QuantizedRows quantized(scratch<char>(SCRATCH_INT8, QuantizedRows::bytes(rows, width)), rows,
-                            width);
+    char* memory = scratch<char>(SCRATCH_BYTES, QuantizedRows::bytes(rows, width, format));
+    QuantizedRows quantized(memory, rows, width, format);
     parallel_for(threads, rows, ROWS_QUANTIZED_AT_ONCE,
                  [&](long begin, long end) { quantized.fill(input, begin, end); });
     input = quantized.rows(rows);

@@ -30,50 +30,74 @@ struct LinearWeight {
     if (kind == WEIGHT_BLOCKS) return in_features / format.block * format.block_bytes();
     return groups() * PANEL_ROW;
   }
+  // What so many rows of input are quantised to first.
+  RowFormat row_format(long rows) const {
+    if (kind == WEIGHT_INT8) return {INT8_STEP, 1};
+    if (kind == WEIGHT_BLOCKS && rows < ROWS_IN_BF16) return {format.block, 2};
+    return {};
+  }
 };
 
-// Rows of a layer's input, in the element type of the weight's kind.
+// Rows of a layer's input, in the element type of the weight's kind, or quantised to bytes.
 struct Rows {
   const uint32_t* data;
   long stride;  // in 4-byte groups
   long count;
-  const StepScale* scales = nullptr;  // where the rows are quantised: stride / 16 for each
+  const RowStep* steps = nullptr;  // of bytes
+  long steps_per_row = 0;
 
   Rows from(long row, long rows) const {
-    auto scales_from = scales == nullptr ? nullptr : scales + row * stride / INT8_STEP_GROUPS;
-    return {data + row * stride, stride, rows, scales_from};
+    auto steps_from = steps == nullptr ? nullptr : steps + row * steps_per_row;
+    return {data + row * stride, stride, rows, steps_from, steps_per_row};
+  }
+  ByteRows bytes() const {
+    return {reinterpret_cast<const int8_t*>(data), steps, steps_per_row};
   }
 };
 
-// Where rows of `width` channels are quantised to.
+// Where rows are quantised to as a layer takes them.
 class QuantizedRows {
  public:
-  static long bytes(long rows, long width) {
-    return rows * int8_steps(width) * (INT8_STEP + long(sizeof(StepScale)));
+  static long bytes(long rows, long width, RowFormat format) {
+    long step_bytes = format.step * format.bytes + long(sizeof(RowStep));
+    return rows * steps_of(width, format.step) * step_bytes;
   }
 
-  QuantizedRows(char* memory, long rows, long width)
-      : values_(reinterpret_cast<int8_t*>(memory)),
-        scales_(reinterpret_cast<StepScale*>(memory + rows * int8_steps(width) * INT8_STEP)),
-        width_(width) {}
+  // For any format: what the finest needs, for a width that fills steps of all.
+  static long most_bytes(long rows, long width) {
+    return bytes(rows, steps_of(width, INT8_STEP) * INT8_STEP, {LANES, 2});
+  }
+
+  QuantizedRows(char* memory, long rows, long width, RowFormat format)
+      : format_(format),
+        width_(width),
+        steps_per_row_(steps_of(width, format.step)),
+        values_(reinterpret_cast<int8_t*>(memory)),
+        steps_(reinterpret_cast<RowStep*>(memory + rows * row_bytes())) {}
 
   // Rows of bf16, as every quantised layer takes them.
   void fill(const Rows& x, long begin, long end) const {
-    long steps = int8_steps(width_);
+    auto quantize = format_.step == INT8_STEP ? quantize_row<INT8_STEP, 1, bf16>
+                    : format_.step == 32      ? quantize_row<32, 2, bf16>
+                                              : quantize_row<16, 2, bf16>;
     for (long r = begin; r < end; r++)
-      quantize_row(reinterpret_cast<const bf16*>(x.data + r * x.stride), width_,
-                   values_ + r * steps * INT8_STEP, scales_ + r * steps);
+      quantize(reinterpret_cast<const bf16*>(x.data + r * x.stride), width_,
+               values_ + r * row_bytes(), steps_ + r * steps_per_row_);
   }
 
   Rows rows(long count) const {
-    return {reinterpret_cast<const uint32_t*>(values_), int8_steps(width_) * INT8_STEP_GROUPS,
-            count, scales_};
+    return {reinterpret_cast<const uint32_t*>(values_), row_bytes() / GROUP_BYTES, count, steps_,
+            steps_per_row_};
   }
 
  private:
+  static long steps_of(long width, long step) { return (width + step - 1) / step; }
+  long row_bytes() const { return steps_per_row_ * format_.step * format_.bytes; }
+
+  RowFormat format_;
+  long width_, steps_per_row_;
   int8_t* values_;
-  StepScale* scales_;
-  long width_;
+  RowStep* steps_;
 };
 
 constexpr long ROW_CHUNK = 96;  // rows whose results for one panel stay in the first-level cache

@@ -21,7 +21,7 @@ from .hub import HUB_NAME, fetch_from_hub
 if TYPE_CHECKING:
     import torch
 
-    from .weights import WeightSource
+    from .weights import StoredFormat, WeightSource
 
 LoadFormat = Literal["auto", "safetensors", "gguf", "dummy"]
 
@@ -44,15 +44,16 @@ class Checkpoint(Protocol):
         """Build the tokenizer (some 0.1 s); raises ModelLoadError where the checkpoint has none."""
         ...
 
-    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
+    def weights(self, dtype: torch.dtype, stored: StoredFormat | None = None) -> WeightSource:
         """The weights under their Hugging Face names.
 
         Args:
             dtype: what quantised weights are dequantised to.
-            quantized: keep matrices quantised as a GGUF file stores them, where kernels can.
+            stored: keep matrices as the checkpoint stores them, where kernels can; it must be
+                the format of this checkpoint.
 
         Raises:
-            ModelLoadError: no weights, broken ones, or none that could be kept quantised.
+            ModelLoadError: no weights, broken ones, or none of the format asked for.
         """
         ...
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .gguf_checkpoint import GGUFCheckpoint
     from .hf_checkpoint import HuggingFaceCheckpoint
-    from .weights import WeightSource
+    from .weights import StoredFormat, WeightSource
 
 
 class DummyCheckpoint:
@@ -32,8 +32,8 @@ class DummyCheckpoint:
     def tokenizer(self) -> Tokenizer:
         return self._original.tokenizer()
 
-    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
-        if quantized:
+    def weights(self, dtype: torch.dtype, stored: StoredFormat | None = None) -> WeightSource:
+        if stored is not None:
             raise ModelLoadError("random weights are not quantised; drop one of the two settings")
         # Imports torch, which the API process never needs.
         from .dummy_weights import RandomWeights

@@ -19,7 +19,7 @@ from .gguf_file import GGUFFile
 if TYPE_CHECKING:
     import torch
 
-    from .weights import WeightSource
+    from .weights import StoredFormat, WeightSource
 
 
 class GGUFCheckpoint:
@@ -58,8 +58,10 @@ class GGUFCheckpoint:
         except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
             raise ModelLoadError(f"{self.file.path}: metadata is inconsistent: {error}") from error
 
-    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
+    def weights(self, dtype: torch.dtype, stored: StoredFormat | None = None) -> WeightSource:
+        if stored not in (None, "gguf"):
+            raise ModelLoadError(f"{self.file.path} holds gguf weights, not {stored}")
         # Imports torch, which the API process never needs.
         from .gguf_weights import GGUFWeights
 
-        return GGUFWeights(self.file, self.config, dtype, quantized)
+        return GGUFWeights(self.file, self.config, dtype, keep=stored is not None)

@@ -48,16 +48,16 @@ class GGUFWeights:
         file: the opened file.
         config: the model's configuration.
         dtype: what quantised tensors become; float tensors keep theirs.
-        quantized: leave matrices as they are stored where there are kernels for their format.
+        keep: leave matrices as they are stored where there are kernels for their format.
     """
 
     def __init__(
-        self, file: GGUFFile, config: ModelConfig, dtype: torch.dtype, quantized: bool = False
+        self, file: GGUFFile, config: ModelConfig, dtype: torch.dtype, keep: bool = False
     ) -> None:
         self._file = file
         self._config = config
         self._dtype = dtype
-        self._kept_formats = frozenset(GGUF_FORMATS) if quantized else frozenset()
+        self._kept_formats = frozenset(GGUF_FORMATS) if keep else frozenset()
         self._read_bytes = 0
         layer_names = _GEMMA3_LAYER_NAMES if config.family == "gemma3_text" else _LAYER_NAMES
         self._tensors = {

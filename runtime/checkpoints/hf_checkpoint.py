@@ -19,7 +19,7 @@ from .packed_config import PackedConfig
 if TYPE_CHECKING:
     import torch
 
-    from .weights import WeightSource
+    from .weights import StoredFormat, WeightSource
 
 _MAX_JSON_BYTES = 64 << 20
 
@@ -55,18 +55,19 @@ class HuggingFaceCheckpoint:
             eos_token_ids=self.config.eos_token_ids,
         )
 
-    def weights(self, dtype: torch.dtype, quantized: bool = False) -> WeightSource:
-        if quantized:
-            raise ModelLoadError(f"{self.folder}: only GGUF files hold weights quantised for here")
+    def weights(self, dtype: torch.dtype, stored: StoredFormat | None = None) -> WeightSource:
+        found = "plain" if self._packing is None else self._packing.method
+        if stored not in (None, found):
+            raise ModelLoadError(f"{self.folder} holds {found} weights, not {stored}")
         # Imports torch, which the API process never needs.
         from .safetensors_weights import SafetensorsWeights
 
-        stored = SafetensorsWeights(_weight_files(self.folder))
+        source = SafetensorsWeights(_weight_files(self.folder))
         if self._packing is None:
-            return stored
+            return source
         from .packed_weights import PackedWeights
 
-        return PackedWeights(stored, self._packing, dtype)
+        return PackedWeights(source, self._packing, dtype, keep=stored is not None)
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The weights of AWQ and GPTQ checkpoints, as the matrices they stand for.
+"""The weights of AWQ and GPTQ checkpoints, in blocks as kernels take them or as dense matrices.
 
 Both hold a linear layer [out, in] as ``qweight`` and ``qzeros`` (int32, several values in each) and
 ``scales`` [groups, out]: weight = scale * (value - zero). Layouts: AutoAWQ's "gemm" and AutoGPTQ's.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sglang_lang.kernels.block_weight import BlockWeight, StoredWeight
+
 from ..errors import ModelLoadError
 from .packed_config import PackedConfig
 from .weights import WeightSource
@@ -16,6 +18,7 @@ from .weights import WeightSource
 _WORD_BITS = 32
 # Column of the i-th value in an int32 of AWQ, lowest bits first.
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+_BLOCK = 32  # values with one scale in the kernels
 _PACKED_PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -26,12 +29,16 @@ class PackedWeights:
         source: the checkpoint's tensors as they are stored.
         packing: how they are packed.
         dtype: what matrices become.
+        keep: leave them quantised where there are kernels for their groups.
     """
 
-    def __init__(self, source: WeightSource, packing: PackedConfig, dtype: torch.dtype) -> None:
+    def __init__(
+        self, source: WeightSource, packing: PackedConfig, dtype: torch.dtype, keep: bool = False
+    ) -> None:
         self._source = source
         self._packing = packing
         self._dtype = dtype
+        self._keep = keep
         stored = source.names()
         self._packed = {
             name.removesuffix("qweight") for name in stored if name.endswith(".qweight")
@@ -43,7 +50,7 @@ class PackedWeights:
     def names(self) -> frozenset[str]:
         return self._names
 
-    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def read(self, name: str, shape: tuple[int, ...]) -> Tensor | StoredWeight:
         layer = name.removesuffix("weight")
         if not name.endswith("weight") or layer not in self._packed:
             return self._stored_tensor(name, shape)
@@ -63,7 +70,21 @@ class PackedWeights:
         if scales.shape != zeros.shape:
             raise ModelLoadError(f"weight {layer}scales has shape {tuple(scales.shape)}")
         groups = self._groups(layer, in_size, len(scales))
+        if self._keep and _are_runs_of_blocks(groups, len(scales)):
+            return self._blocks(values, zeros, scales)
         return ((values - zeros[groups]) * scales[groups]).T.to(self._dtype)
+
+    def _blocks(self, values: Tensor, zeros: Tensor, scales: Tensor) -> BlockWeight:
+        """values [in, out], zeros and scales [groups, out]."""
+        per_group = len(values) // len(scales) // _BLOCK
+        columns = values.T.to(torch.uint8, memory_format=torch.contiguous_format)
+        bits = max(self._packing.bits, 4)  # two bits lie in four
+        scales_of_blocks = scales.T.repeat_interleave(per_group, dim=1)
+        zero = int(zeros[0, 0])
+        if bool((zeros == zero).all()):
+            return BlockWeight(columns, bits, scales_of_blocks, None, offset=zero)
+        minimums = (-scales * zeros).T.repeat_interleave(per_group, dim=1)
+        return BlockWeight(columns, bits, scales_of_blocks, minimums)
 
     def stored(self, name: str) -> None:
         return None
@@ -102,3 +123,10 @@ class PackedWeights:
         tensor = self._source.read(name, shape)
         assert isinstance(tensor, Tensor), f"{name} comes out of a safetensors file"
         return tensor
+
+
+def _are_runs_of_blocks(groups: Tensor, num_groups: int) -> bool:
+    """Whether the groups are equal runs of channels in order, each of whole blocks."""
+    size = len(groups) // num_groups
+    in_order = torch.arange(num_groups).repeat_interleave(size)
+    return size % _BLOCK == 0 and torch.equal(groups, in_order)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
-from sglang_lang.kernels.block_weight import GGUFWeight
+from sglang_lang.kernels.block_weight import GGUFWeight, StoredWeight
 
 from ..errors import ModelLoadError
+
+# Packed matrices that can stay as the checkpoint stores them.
+StoredFormat = Literal["gguf", "awq", "gptq"]
 
 # Buffers that old checkpoints saved and every implementation computes anew.
 _BUFFERS = re.compile(r"\.rotary_emb\.inv_freq$")
@@ -22,7 +25,7 @@ class WeightSource(Protocol):
         """Every name that should be read."""
         ...
 
-    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | GGUFWeight:
+    def read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | StoredWeight:
         """One tensor, perhaps a view of the file; ``shape`` is a wish that the caller checks.
 
         Matrices may come quantised as they are stored.
@@ -76,23 +79,23 @@ class Weights:
         """
         return self.dense(self._read(name, shape), dtype)
 
-    def take_matrix(self, name: str, out_size: int, in_size: int) -> torch.Tensor | GGUFWeight:
+    def take_matrix(self, name: str, out_size: int, in_size: int) -> torch.Tensor | StoredWeight:
         """Read the matrix [out_size, in_size] of a linear layer, quantised if the source keeps it.
 
         Raises:
             ModelLoadError: as ``take``.
         """
         matrix = self._read(name, (out_size, in_size))
-        return matrix if isinstance(matrix, GGUFWeight) else self.dense(matrix)
+        return self.dense(matrix) if isinstance(matrix, torch.Tensor) else matrix
 
     def dense(
-        self, matrix: torch.Tensor | GGUFWeight, dtype: torch.dtype | None = None
+        self, matrix: torch.Tensor | StoredWeight, dtype: torch.dtype | None = None
     ) -> torch.Tensor:
         """The numbers of a matrix that may be quantised."""
-        tensor = matrix.dequantize() if isinstance(matrix, GGUFWeight) else matrix
+        tensor = matrix if isinstance(matrix, torch.Tensor) else matrix.dequantize()
         return tensor.to(device=self.device, dtype=dtype or self.dtype)
 
-    def rows_of(self, name: str, matrix: torch.Tensor | GGUFWeight) -> torch.Tensor | GGUFWeight:
+    def rows_of(self, name: str, matrix: torch.Tensor | StoredWeight) -> torch.Tensor | GGUFWeight:
         """What to look up rows of a matrix in that has been taken.
 
         On a CPU that is the file where it holds them quantised: an embedding is seldom read, and
@@ -101,7 +104,7 @@ class Weights:
         stored = self._source.stored(self._prefix + name) if self.device.type == "cpu" else None
         return self.dense(matrix) if stored is None else stored
 
-    def _read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | GGUFWeight:
+    def _read(self, name: str, shape: tuple[int, ...]) -> torch.Tensor | StoredWeight:
         full_name = self._prefix + name
         tensor = self._source.read(full_name, shape)
         if tensor.shape != shape:

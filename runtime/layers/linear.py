@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sglang_lang.kernels.block_weight import GGUFWeight, merge
+from sglang_lang.kernels.block_weight import BlockWeight, GGUFWeight, StoredWeight, merge
 from sglang_lang.kernels.dispatch import Ops
 from sglang_lang.kernels.ops.linear import Linear
 
 
 def merge_linear(
-    ops: Ops, weights: Sequence[Tensor | GGUFWeight], biases: Sequence[Tensor] | None = None
+    ops: Ops, weights: Sequence[Tensor | StoredWeight], biases: Sequence[Tensor] | None = None
 ) -> Linear:
     """One layer whose output is the outputs of several, side by side.
 
@@ -27,17 +27,17 @@ def merge_linear(
     return ops.pack_linear(_merge(weights), bias)
 
 
-def _merge(weights: Sequence[Tensor | GGUFWeight]) -> Tensor | GGUFWeight:
+def _merge(weights: Sequence[Tensor | StoredWeight]) -> Tensor | StoredWeight:
     if len(weights) == 1:
         return weights[0]
-    quantized = [weight for weight in weights if isinstance(weight, GGUFWeight)]
+    quantized = [weight for weight in weights if isinstance(weight, (GGUFWeight, BlockWeight))]
     if len(quantized) == len(weights):
         merged = merge(quantized)
         if merged is not None:
             return merged
     return torch.cat(
         [
-            weight.dequantize().bfloat16() if isinstance(weight, GGUFWeight) else weight
+            weight if isinstance(weight, Tensor) else weight.dequantize().bfloat16()
             for weight in weights
         ]
     )

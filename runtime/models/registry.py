@@ -20,7 +20,7 @@ from ..checkpoints.weights import Weights
 from ..errors import ModelLoadError
 from ..model_executor.forward_batch import ForwardBatch
 
-Quantization = Literal["gguf", "int8", "int4"]
+Quantization = Literal["gguf", "awq", "gptq", "int8", "int4"]
 
 ROUNDING: dict[str, Callable[[torch.Tensor], Weight]] = {
     "int8": quantize_int8,
@@ -58,7 +58,8 @@ def load_model(
         context_len: the longest sequence that will come, if below the model's own; rotary tables
             need memory for each position.
         quantization: how matrices are held; with one, dtype must be bfloat16 and the device a
-            CPU. ``gguf``: as a GGUF file stores them. ``int8``, ``int4``: rounded as they load.
+            CPU. ``gguf``, ``awq``, ``gptq``: as such a checkpoint stores them. ``int8``, ``int4``:
+            rounded as they load.
 
     Raises:
         ModelLoadError: a weight is missing, has the wrong shape, or would go unread; or the
@@ -72,7 +73,8 @@ def load_model(
     if context_len is not None:
         config = replace(config, context_len=min(context_len, config.context_len))
     family = import_module(f".{config.family}", __package__)  # one of config.FAMILIES
-    weights = Weights(checkpoint.weights(dtype, quantization == "gguf"), dtype, device)
+    stored = None if quantization == "int8" or quantization == "int4" else quantization
+    weights = Weights(checkpoint.weights(dtype, stored), dtype, device)
     if quantization in ROUNDING:
         ops = _rounding_first(ops, ROUNDING[quantization])
     with torch.inference_mode(), _one_thread():

@@ -92,7 +92,7 @@ def make_scheduler(
     times = times or LoadTimes()
     _take_place(args)
     device = torch.device(args.device)
-    ops = load_ops(device, args.kernel_backend)
+    ops = load_ops(device, args.kernel_backend, args.cpu_isa)
     times.mark("kernels")
     checkpoint = open_checkpoint(args.model_path, args.load_format)
     config = checkpoint.config

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sglang_lang.kernels.cpu.isa import available_levels
 from sglang_lang.runtime.engine import Engine
 from sglang_lang.runtime.errors import RequestError
 
@@ -17,6 +18,9 @@ from .texts import PROMPTS
 
 pytestmark = pytest.mark.slow
 
+HAS_AVX2 = pytest.mark.skipif(
+    "avx2" not in {level.name for level in available_levels()}, reason="this processor lacks AVX2"
+)
 NEW_TOKENS = 64
 GREEDY = {"temperature": 0.0, "max_new_tokens": NEW_TOKENS, "ignore_eos": True}
 
@@ -59,6 +63,7 @@ def test_every_token_is_transformers_choice(embedded_model_path: str) -> None:
     "settings",
     [
         {"kernel_backend": "reference"},
+        pytest.param({"cpu_isa": "avx2"}, marks=HAS_AVX2),
         {"disable_radix_cache": True},
         {"disable_overlap_schedule": True},
         {"chunked_prefill_size": 16},

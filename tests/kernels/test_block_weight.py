@@ -44,3 +44,12 @@ def test_matrices_of_one_format_merge_by_rows() -> None:
     assert merged is not None
     assert torch.equal(merged.dequantize(), torch.cat([part.dequantize() for part in parts]))
     assert merge([random_weight("Q4_K"), random_weight("Q6_K")]) is None
+
+
+def test_blocks_of_one_layout_merge_by_rows() -> None:
+    parts = [random_weight("Q4_1", rows).unpack() for rows in (3, 4)]
+    merged = merge(parts)
+    assert merged is not None
+    assert torch.equal(merged.dequantize(), torch.cat([part.dequantize() for part in parts]))
+    assert merge([parts[0], random_weight("Q4_0").unpack()]) is None
+    assert merge([parts[0], random_weight("Q4_1")]) is None

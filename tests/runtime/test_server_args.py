@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from sglang_lang.kernels.cpu.isa import LEVELS
 from sglang_lang.runtime.command_line import parse_args
 from sglang_lang.runtime.errors import ServerArgsError
 from sglang_lang.runtime.server_args import ServerArgs, resolve
@@ -30,6 +32,16 @@ def test_every_auto_is_settled() -> None:
     assert settled.device == "cpu"
     assert settled.chunked_prefill_size is not None
     assert settled.max_running_requests is not None
+
+
+def test_instructions_are_chosen_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = get_args(get_type_hints(ServerArgs)["cpu_isa"])[0]
+    assert get_args(choices) == tuple(level.name for level in LEVELS)
+    monkeypatch.setenv("SGLANG_LANG_CPU_ISA", "sve2")
+    with pytest.raises(ServerArgsError, match=r"'sve2'.*--cpu-isa.*choose one of"):
+        resolve(ServerArgs(device="cpu"))
+    flags = ["--device", "cpu", "--cpu-isa", "portable"]
+    assert resolve(parse_args(flags)).cpu_isa == "portable"
 
 
 def test_an_unknown_kernel_backend_is_one_line() -> None:

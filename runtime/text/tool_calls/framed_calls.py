@@ -66,13 +66,13 @@ class FramedCallParser:
     def finish(self) -> list[Piece]:
         if self._state is _State.CALL and not self._is_open:
             return self._give_back(self._frame + self._scanner.raw + self._text)
-        if self._state is _State.HEADER and self._without_literals(self._frame + self._text).strip(
-            _BETWEEN
-        ):
-            return self._give_back(self._frame + self._text)
+        if self._state is _State.HEADER:
+            rest = self._without_literals(self._frame + self._text).strip(_BETWEEN)
+            if rest and not self._is_cut_off(rest):
+                return self._give_back(self._frame + self._text)
         if self._state in (_State.START, _State.TEXT):
             rest = self._text.strip() if self._count else self._text
-            return self._give_back(self._text) if rest else []
+            return self._give_back(self._text) if rest and not self._is_cut_off(rest) else []
         return []
 
     def _give_back(self, text: str) -> list[Piece]:
@@ -165,6 +165,12 @@ class FramedCallParser:
         for literal in (*call_format.markers, *call_format.noise, call_format.leave or ""):
             text = text.replace(literal, "")
         return text
+
+    def _is_cut_off(self, text: str) -> bool:
+        """Whether it is the beginning of a mark behind a call: max_tokens has ended the answer."""
+        call_format = self._format
+        literals = (*call_format.markers, *call_format.noise, call_format.leave or "")
+        return self._count > 0 and any(literal.startswith(text) for literal in literals)
 
     def _call(self) -> list[Piece]:
         scanner = self._scanner

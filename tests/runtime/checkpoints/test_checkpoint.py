@@ -100,9 +100,9 @@ def test_dummy_needs_no_weight_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("load_format", ["auto", "dummy"])
-def test_only_gguf_can_stay_quantised(folder: Path, load_format: LoadFormat) -> None:
-    with pytest.raises(ModelLoadError, match="quantised"):
-        open_checkpoint(str(folder), load_format).weights(torch.bfloat16, quantized=True)
+def test_plain_weights_are_not_quantised(folder: Path, load_format: LoadFormat) -> None:
+    with pytest.raises(ModelLoadError, match=r"holds plain weights, not gguf|not quantised"):
+        open_checkpoint(str(folder), load_format).weights(torch.bfloat16, "gguf")
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_quantised_rows_are_put_back_too(tmp_path: Path) -> None:
     writer.add_tensor("blk.0.attn_q.weight", packed, raw_dtype=q8_0)
     checkpoint = writer.close()
     name = "model.layers.0.self_attn.q_proj.weight"
-    kept = checkpoint.weights(torch.bfloat16, quantized=True).read(name, ())
+    kept = checkpoint.weights(torch.bfloat16, "gguf").read(name, ())
     assert isinstance(kept, GGUFWeight) and kept.kind == "Q8_0"
     np.testing.assert_array_equal(kept.dequantize().numpy(), read(checkpoint, name))
     np.testing.assert_allclose(read(checkpoint, name), queries, atol=0.03)

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sglang_lang.kernels.block_weight import BlockWeight
+from sglang_lang.kernels.dispatch import load_ops
 from sglang_lang.runtime.checkpoints.checkpoint import open_checkpoint
 from sglang_lang.runtime.checkpoints.packed_config import PackedConfig
 from sglang_lang.runtime.checkpoints.weights import Weights
@@ -85,6 +87,58 @@ def test_gptq(
         tensors["g_idx"] = groups.int()
     quantization = {"quant_method": "gptq", "bits": bits, "checkpoint_format": checkpoint_format}
     assert torch.equal(read(tmp_path, quantization, tensors), expected)
+
+
+@pytest.mark.parametrize("zero", [None, 8], ids=["any zeros", "one zero"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_groups_of_whole_blocks_can_stay_packed(
+    tmp_path: Path, bits: int, zero: int | None
+) -> None:
+    torch.manual_seed(bits)
+    out = 32
+    values = torch.randint(0, 1 << bits, (2 * 64, out))
+    zeros = torch.randint(1, 1 << bits, (2, out))
+    zeros = zeros if zero is None else torch.full_like(zeros, min(zero, (1 << bits) - 1))
+    scales, order = torch.rand(2, out).half(), list(range(32 // bits))
+    tensors = {
+        "a.qweight": pack(values.T, bits, order).T,
+        "a.qzeros": pack(zeros - 1, bits, order),
+        "a.scales": scales,
+    }
+    config = LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": bits}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({k: t.contiguous() for k, t in tensors.items()}, tmp_path / "model.safetensors")
+    kept = (
+        open_checkpoint(str(tmp_path))
+        .weights(torch.bfloat16, "gptq")
+        .read("a.weight", (out, 2 * 64))
+    )
+    assert isinstance(kept, BlockWeight)
+    assert (kept.minimums is None) == (zero is not None)
+    groups = torch.arange(2 * 64) // 64
+    expected = ((values - zeros[groups]) * scales.float()[groups]).T
+    torch.testing.assert_close(kept.dequantize(), expected)
+    load_ops(torch.device("cpu")).pack_linear(kept, None)(torch.ones(1, 2 * 64).bfloat16())
+
+
+def test_groups_out_of_order_become_dense(tmp_path: Path) -> None:
+    tensors = {
+        "a.qweight": torch.zeros(8, OUT, dtype=torch.int32),
+        "a.qzeros": torch.zeros(2, OUT // 8, dtype=torch.int32),
+        "a.scales": torch.ones(2, OUT),
+        "a.g_idx": (torch.arange(64) % 2).int(),
+    }
+    quantization = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"quantization_config": quantization}))
+    save_file(tensors, tmp_path / "model.safetensors")
+    source = open_checkpoint(str(tmp_path)).weights(torch.bfloat16, "gptq")
+    assert isinstance(source.read("a.weight", (OUT, 64)), Tensor)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"quantization_config": AWQ}))
+    with pytest.raises(ModelLoadError, match="holds awq weights, not gptq"):
+        open_checkpoint(str(tmp_path)).weights(torch.bfloat16, "gptq")
 
 
 def test_a_truncated_layer_is_named(tmp_path: Path) -> None:

@@ -109,13 +109,10 @@ def test_greedy_tokens_equal_transformers(checkpoint: Checkpoint) -> None:
 
 
 def test_quantised_matrices_are_as_exact_as_dequantised_ones(checkpoint: Checkpoint) -> None:
-    """Both are bfloat16 around the same numbers: over some prompts they err alike against float32.
-
-    The prompts are short, because many rows at once are computed with from dequantised weights.
-    """
+    """Logits are within a hundredth of those of the dequantised weights in float32."""
     device = torch.device("cpu")
     ops = load_ops(device)
-    prompts = [ids[:4] for ids in checkpoint.tokenizer().encode_batch(MORE_PROMPTS[:8])]
+    prompts = checkpoint.tokenizer().encode_batch(MORE_PROMPTS[:8])
 
     def logits(dtype: torch.dtype, quantization: Quantization | None) -> torch.Tensor:
         model = load_model(checkpoint, ops, dtype, device, quantization=quantization)
@@ -125,7 +122,8 @@ def test_quantised_matrices_are_as_exact_as_dequantised_ones(checkpoint: Checkpo
     exact = logits(torch.float32, None)
     dense, kept = logits(torch.bfloat16, None), logits(torch.bfloat16, "gguf")
     assert not torch.equal(dense, kept)
-    assert (kept - exact).abs().mean() < 1.5 * (dense - exact).abs().mean()
+    assert (kept - exact).norm() < 1e-2 * exact.norm()
+    assert (kept - exact).abs().mean() < 1.2 * (dense - exact).abs().mean()
     certain = exact.topk(2).values.diff().abs().squeeze(1) > 1.0
     assert torch.equal(kept.argmax(-1)[certain], exact.argmax(-1)[certain])
 

@@ -198,3 +198,10 @@ def test_pieces_do_not_depend_on_how_the_text_arrives(parts: list[str], name: st
         (c.name, c.arguments) for c in by_char.calls
     ]
     assert whole.content == by_char.content
+
+
+@pytest.mark.parametrize("cut", range(1, 26))
+def test_a_mark_that_max_tokens_cuts_off_behind_a_call_is_no_content(cut: int) -> None:
+    ending = "\n</tool_call>\n<tool_call>\n"
+    answer = read("hermes", '<tool_call>\n{"name": "add", "arguments": {}}' + ending[:cut])
+    assert (answer.content, told(answer)) == ("", [("add", {})])
