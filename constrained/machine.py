@@ -16,7 +16,7 @@ from .lazy_dfa import DEAD, LazyDFA, LexemeAutomaton, LiteralTrie
 from .masks import MaskTable
 from .network import START, Network, Places, Target
 from .trie_walk import TrieWalker, Walk
-from .vocabulary import Row, Vocabulary
+from .vocabulary import Bitmask, Row, Vocabulary
 
 MAX_CONFIGURATIONS = 64
 MAX_FORCED = 4096
@@ -104,9 +104,9 @@ class Machine:
                 state = self._step(state, forced[-1])
         return bytes(forced)
 
-    def fill(self, state: int, row: Row) -> None:
+    def fill(self, state: int, bitmask: Bitmask, row: int) -> None:
         """Writes the tokens that may come next, EOS among them where the text is complete."""
-        row[:] = self._masks.row(state)
+        bitmask[row] = self._masks.row(state)
 
     def _mask(self, state: int) -> Row:
         with self._lock:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .vocabulary import Row, Vocabulary
+from .vocabulary import Bitmask, Vocabulary
 
 
 class GrammarMatcher(Protocol):
@@ -66,11 +66,12 @@ class Automaton(Protocol):
     def forced(self, state: int) -> bytes:
         """The bytes that must come next."""
 
-    def fill(self, state: int, row: Row) -> None:
+    def fill(self, state: int, bitmask: Bitmask, row: int) -> None:
         """Writes the tokens that may come next, EOS among them where the text is complete.
 
         Args:
-            row: int32 ``[ceil(V/32)]``, contiguous.
+            bitmask: int32 ``[rows, ceil(V/32)]``, contiguous.
+            row: which row is written.
         """
 
 
@@ -126,13 +127,12 @@ class AutomatonMatcher:
         return True
 
     def fill_next_token_bitmask(self, bitmask: npt.NDArray[np.int32], row: int) -> None:
-        target = bitmask[row]
         if self._ended:
-            target[:] = 0
+            bitmask[row] = 0
             return
-        self._automaton.fill(self._state, target)
+        self._automaton.fill(self._state, bitmask, row)
         if self._withheld:
-            target &= self._vocabulary.prefix_row(self._withheld)
+            bitmask[row] &= self._vocabulary.prefix_row(self._withheld)
 
     def forced(self) -> bytes:
         if self._ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sglang_lang.kernels.native import build_shared_library
+
+from .vocabulary import Bitmask
 
 SOURCE = Path(__file__).parent / "csrc" / "grammar.cpp"
 
@@ -52,6 +55,44 @@ _SIGNATURES = {
 def address_of(values: npt.NDArray[np.int32]) -> int:
     """Where a writable, contiguous array begins; ``values.ctypes.data`` takes thrice as long."""
     return ctypes.addressof(ctypes.c_char.from_buffer(values.data))
+
+
+class RowAddresses:
+    """Where the rows of a bitmask begin, remembered for the one asked for last.
+
+    To find out takes as long as to write a mask.
+
+    Args:
+        row_len: int32 words that are written to a row.
+    """
+
+    def __init__(self, row_len: int) -> None:
+        self._row_len = row_len
+        self._recent: tuple[weakref.ref[Bitmask] | None, int, int, int] = (None, 0, 0, 0)
+
+    def address(self, bitmask: Bitmask, row: int) -> int:
+        """The address of a row.
+
+        Raises:
+            IndexError: there is no such row.
+            ValueError: masks of this length cannot be written there.
+        """
+        known, first, stride, rows = self._recent
+        if known is None or known() is not bitmask:
+            first, stride, rows = self._look_at(bitmask)
+        if not 0 <= row < rows:
+            raise IndexError(f"row {row} of a bitmask of {rows} rows")
+        return first + row * stride
+
+    def _look_at(self, bitmask: Bitmask) -> tuple[int, int, int]:
+        if bitmask.ndim != 2 or bitmask.shape[1] < self._row_len or bitmask.dtype != np.int32:
+            raise ValueError(
+                f"a bitmask of {self._row_len} int32 words a row is needed, not "
+                f"{bitmask.dtype} {list(bitmask.shape)}"
+            )
+        found = (address_of(bitmask), bitmask.strides[0], len(bitmask))
+        self._recent = (weakref.ref(bitmask), *found)
+        return found
 
 
 @lru_cache(1)

@@ -19,10 +19,10 @@ import numpy as np
 from .machine import MAX_FORCED
 from .machine_tables import Given, GivenCapture, GivenPlace, GivenTargets, MachineTables
 from .native_languages import NativeLanguages
-from .native_library import address_of, load_library
+from .native_library import RowAddresses, load_library
 from .network import START, Edge, Network, Places, Target
 from .regex_tree import Node
-from .vocabulary import Row, Vocabulary
+from .vocabulary import Bitmask, Vocabulary
 
 NEEDS = -1  # what the C++ side returns when it must be given something first
 NONE = -1  # no state, no nested frame
@@ -60,6 +60,7 @@ class NativeVocabulary:
         self.library.vocabulary_set_limits(self.handle, PART_BYTES, row_bytes)
         self._set_tokens()
         self._shared = self._fresh_languages()
+        self.row_addresses = RowAddresses(vocabulary.row_len)
 
     def shared_languages(self) -> NativeLanguages:
         """The lexemes of all grammars, until they are many and new grammars get others."""
@@ -113,6 +114,7 @@ class NativeMachine:
             self.library.machine_advance_token,
             self.library.machine_fill,
         )
+        self._address = vocabulary.row_addresses.address
         self._network = network
         self._known_places: Places | None = None
         self._lock = threading.Lock()
@@ -147,14 +149,14 @@ class NativeMachine:
         length = self._answer("machine_forced", state, out)
         return out.raw[:length]
 
-    def fill(self, state: int, row: Row) -> None:
-        address = address_of(row)
+    def fill(self, state: int, bitmask: Bitmask, row: int) -> None:
+        address = self._address(bitmask, row)
         if self._fill(self.handle, state, address) == NEEDS:
             self._answer("machine_fill", state, address)
 
     def prepare(self) -> None:
         """Finds the first mask, which every request asks for."""
-        self.fill(self.start, np.empty(self.vocabulary.vocabulary.row_len, np.int32))
+        self.fill(self.start, np.empty((1, self.vocabulary.vocabulary.row_len), np.int32), 0)
 
     @property
     def memory_bytes(self) -> int:

@@ -24,7 +24,7 @@ from .json_options import JsonOptions
 from .masks import MaskTable
 from .matcher import AutomatonMatcher
 from .outlines_compile import LENGTH, WRONG_PATTERN
-from .vocabulary import Row, Vocabulary
+from .vocabulary import Bitmask, Row, Vocabulary
 
 COMPILE_SECONDS = 2  # of the compiling process's CPU time
 COMPILE_BYTES = 4 << 30  # of its address space
@@ -157,8 +157,8 @@ class IndexAutomaton:
             forced += byte if state else b""
         return bytes(forced)
 
-    def fill(self, state: int, row: Row) -> None:
-        row[:] = self.masks.row(state)
+    def fill(self, state: int, bitmask: Bitmask, row: int) -> None:
+        bitmask[row] = self.masks.row(state)
 
     def _mask(self, state: int) -> Row:
         ends = self._vocabulary.eos_token_ids if self.is_accepting(state) else ()

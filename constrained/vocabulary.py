@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Row = npt.NDArray[np.int32]
+Bitmask = npt.NDArray[np.int32]  # a row for each place of a batch
 
 
 class Trie(NamedTuple):

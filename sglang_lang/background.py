@@ -11,6 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
+try:  # it comes with the runtime, and costs less to wake
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop  # type: ignore[assignment]
+
 T = TypeVar("T")
 
 
@@ -21,7 +26,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 @cache
 def _loop_of(_pid: int) -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
     threading.Thread(target=loop.run_forever, name="sglang-lang", daemon=True).start()
     return loop
 

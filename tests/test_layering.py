@@ -66,6 +66,7 @@ PACKAGES = {
     "": {
         "httpx",
         "aiohttp",
+        "uvloop",
         "av",
         "openai",
         "anthropic",

@@ -60,9 +60,9 @@ def token_ids(row: np.ndarray[Any, np.dtype[np.int32]]) -> list[int]:
 
 def allowed(machine: Automaton, state: int) -> list[int]:
     """The tokens of a state's mask that have bytes."""
-    row = np.zeros(VOCABULARY.row_len, np.int32)
-    machine.fill(state, row)
-    found = token_ids(row)
+    bitmask = np.zeros((1, VOCABULARY.row_len), np.int32)
+    machine.fill(state, bitmask, 0)
+    found = token_ids(bitmask[0])
     assert (EOS in found) == machine.is_accepting(state)
     return [token_id for token_id in found if token_id != EOS]
 

@@ -148,11 +148,11 @@ def test_an_automaton_without_bounds_is_followed_in_bounded_time_and_memory() ->
     network = regex_network(wide)
     machine = NativeMachine(lambda: network, NativeVocabulary(vocabulary))
     state = machine.advance(machine.start, b"k")
-    row = np.zeros(vocabulary.row_len, np.int32)
+    bitmask = np.zeros((1, vocabulary.row_len), np.int32)
     started = time.thread_time()
     for byte in b"any text can be spelled, if not by every token" * 3:
-        machine.fill(state, row)
-        assert row[byte // 32] >> (byte % 32) & 1
+        machine.fill(state, bitmask, 0)
+        assert bitmask[0, byte // 32] >> (byte % 32) & 1
         state = machine.advance(state, bytes((byte,)))
     assert state
     assert time.thread_time() - started < 60  # a bound on hostile input, not a measurement

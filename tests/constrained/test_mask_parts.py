@@ -77,12 +77,12 @@ NATIVE = NativeVocabulary(VOCABULARY)
 def check_masks(network: Network, seed: int, states: int) -> None:
     """Follows random tokens, and tries every token beside each mask on the way."""
     machine = NativeMachine(lambda: network, NATIVE)
-    row = np.zeros(VOCABULARY.row_len, np.int32)
+    bitmask = np.zeros((1, VOCABULARY.row_len), np.int32)
     rng, state = np.random.default_rng(seed), machine.start
     for _ in range(states):
-        machine.fill(state, row)
+        machine.fill(state, bitmask, 0)
         tried = [t for t in range(VOCABULARY.size - 1) if machine.advance_token(state, t)]
-        assert [t for t in token_ids(row) if t != VOCABULARY.size - 1] == tried
+        assert [t for t in token_ids(bitmask[0]) if t != VOCABULARY.size - 1] == tried
         if not tried:
             break
         state = machine.advance_token(state, int(rng.choice(tried)))
@@ -114,9 +114,23 @@ def test_masks_are_right_when_all_that_was_kept_is_given_up() -> None:
     native = NativeVocabulary(VOCABULARY)
     native.library.vocabulary_set_limits(native.handle, 1, 1)  # bytes
     machine = NativeMachine(lambda: regex_network('[^é]*"[ab]{0,9}c'), native)
-    row, again = (np.zeros(VOCABULARY.row_len, np.int32) for _ in range(2))
+    rows = np.zeros((2, VOCABULARY.row_len), np.int32)
     inside, after = machine.advance(machine.start, b"1"), machine.advance(machine.start, b'1"a')
-    machine.fill(inside, row)
-    machine.fill(after, again)
-    machine.fill(inside, again)
-    assert (row == again).all()
+    machine.fill(inside, rows, 0)
+    machine.fill(after, rows, 1)
+    machine.fill(inside, rows, 1)
+    assert (rows[0] == rows[1]).all()
+
+
+def test_a_mask_is_written_to_rows_that_are_there_and_long_enough() -> None:
+    network = regex_network("a")
+    machine = NativeMachine(lambda: network, NATIVE)
+    bitmask = np.zeros((2, VOCABULARY.row_len), np.int32)
+    for row in (2, -1):
+        with pytest.raises(IndexError, match=f"row {row} "):
+            machine.fill(machine.start, bitmask, row)
+    for wrong in (bitmask[:, 1:], bitmask[0], bitmask.astype(np.int64)):
+        with pytest.raises(ValueError, match="int32 words a row"):
+            machine.fill(machine.start, wrong, 0)
+    machine.fill(machine.start, bitmask, 1)
+    assert ord("a") in token_ids(bitmask[1]) and not bitmask[0].any()
