@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +26,9 @@ from sglang_lang.constrained.vocabulary import Vocabulary
 Bitmask = npt.NDArray[np.int32]
 NO_CACHE = 1  # bytes
 KEPT_BYTES = 1 << 30
-LONGEST_OUTLINES = 1_500  # characters; an index cannot be interrupted
+OUTLINES_SECONDS = (
+    5  # for an index, which cannot be interrupted: it is tried in a process of its own
+)
 
 
 class Matcher(Protocol):
@@ -68,6 +72,11 @@ def engines(tokens: Tokens, names: Sequence[str], kept: Path | None = None) -> I
             print(f"{name}: {package} is not installed")
         else:
             yield engine(tokens)
+
+
+def ends_in_time(engine: Engine, schema: str) -> bool:
+    """Whether a schema can be measured with an engine; only one takes minutes, or for ever."""
+    return not isinstance(engine, Outlines) or engine.ends_in_time(schema)
 
 
 def one_by_one(matchers: Sequence[Matcher], bitmask: Bitmask) -> None:
@@ -297,14 +306,25 @@ class Outlines:
                 table.setdefault(token, []).append(token_id)
         self._vocabulary = outlines_core.Vocabulary(tokens.eos_token_id, table)
 
+    def ends_in_time(self, schema: str) -> bool:
+        """Whether compilation ends, one way or another, before its time is up."""
+        trial = get_context("fork").Process(target=self._try, args=(schema,))
+        trial.start()
+        trial.join(OUTLINES_SECONDS)
+        ended = not trial.is_alive()
+        trial.kill()
+        trial.join()
+        return ended
+
+    def _try(self, schema: str) -> None:
+        with suppress(Exception):  # a refusal is found again in the measured run
+            self.compile_json_schema(schema)
+
     def compile_json_schema(self, schema: str) -> OutlinesGrammar:
         from outlines_core.json_schema import build_regex_from_schema
 
         json.loads(schema)  # its own parser panics on what is not JSON
-        pattern = build_regex_from_schema(schema)
-        if len(pattern) > LONGEST_OUTLINES:
-            raise ValueError(f"a regex of {len(pattern)} characters would take minutes")
-        return self.compile_regex(pattern)
+        return self.compile_regex(build_regex_from_schema(schema))
 
     def compile_regex(self, pattern: str) -> OutlinesGrammar:
         import outlines_core

@@ -1,6 +1,6 @@
 """Where the time of a decoding step goes on this CPU, kernel by kernel, for one kind of weights.
 
-    python -m benchmarks.step_parts [--kind bf16] [--batch 1 8 32] [--context 256] [--seconds 0.3]
+    python -m benchmarks.step_parts [--kind bf16] [--batch 1 8 32] [--context 256] [--threads 1]
 
 Shapes are SmolLM2-135M's. Each part is timed alone, with weights and caches that come from memory,
 and multiplied by the layers; ``rest`` is what the fused stack takes beyond its parts (norms, rotary
@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=0.3, help="spent on each part")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     ops = load_ops(torch.device("cpu"), "cpu")
     print(f"{args.kind}, context {args.context}, {torch.get_num_threads()} threads\n")
     print_table(

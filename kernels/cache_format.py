@@ -10,10 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import fp8_weight
+
 SCALE_BYTES = 4
-FLOAT8 = torch.float8_e4m3fn
+FLOAT8 = fp8_weight.DTYPE
 _LARGEST = 127
-_LARGEST_FLOAT8 = 448.0
 
 
 def row_width(head_dim: int, dtype: torch.dtype) -> int:
@@ -24,7 +25,7 @@ def row_width(head_dim: int, dtype: torch.dtype) -> int:
 def encode(heads: Tensor, dtype: torch.dtype) -> Tensor:
     """Heads [..., D] as a cache of ``dtype`` holds them: [..., row_width]."""
     if dtype is FLOAT8:
-        return heads.float().clamp(-_LARGEST_FLOAT8, _LARGEST_FLOAT8).to(FLOAT8)
+        return fp8_weight.saturate(heads)
     if dtype is not torch.int8:
         return heads.to(dtype)
     numbers = heads.float()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +22,7 @@ from .ops import (
     decoder_stack,
     gelu_tanh_and_mul,
     linear,
+    moe,
     paged_attention,
     rms_norm,
     rotary,
@@ -29,7 +32,7 @@ from .ops import (
     token_bitmask,
 )
 
-Backend = Literal["auto", "reference", "cpu"]
+Backend = Literal["auto", "reference", "cpu", "triton"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Ops:
     store_kv: store_kv.StoreKV
     paged_attention: paged_attention.PagedAttention
     pack_linear: linear.PackLinear
+    route_experts: moe.RouteExperts
+    pack_experts: moe.PackExperts
     argmax: argmax.Argmax
     sample: sample.Sample
     apply_token_bitmask_inplace: token_bitmask.ApplyTokenBitmaskInplace
@@ -59,6 +64,8 @@ REFERENCE = Ops(
     store_kv=store_kv.reference,
     paged_attention=paged_attention.reference,
     pack_linear=linear.reference,
+    route_experts=moe.reference_route,
+    pack_experts=moe.reference_experts,
     argmax=argmax.reference,
     sample=sample.reference,
     apply_token_bitmask_inplace=token_bitmask.reference,
@@ -83,9 +90,27 @@ def load_ops(device: torch.device, backend: str = "auto", cpu_isa: str | None = 
         return REFERENCE
     if device.type == "cpu" and backend in ("auto", "cpu"):
         return _load_cpu_ops(cpu_isa)
+    if backend == "triton" or (device.type == "cuda" and backend == "auto"):
+        return _load_triton_ops(device, backend)
     if backend == "auto":
         return REFERENCE
     raise ValueError(f"kernel backend {backend!r} cannot serve device {str(device)!r}")
+
+
+def _load_triton_ops(device: torch.device, backend: str) -> Ops:
+    if find_spec("triton") is None:
+        missing = "the package triton is not installed: pip install triton"
+        if backend == "triton":
+            raise ValueError(f"kernel backend 'triton': {missing}")
+        warnings.warn(
+            f"plain torch serves {device}, many times slower than need be: {missing}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return REFERENCE
+    from .triton_ops.backend import load_triton_ops  # the one way to the optional package
+
+    return load_triton_ops(device)
 
 
 def _load_cpu_ops(cpu_isa: str | None) -> Ops:
@@ -104,6 +129,8 @@ def _load_cpu_ops(cpu_isa: str | None) -> Ops:
         store_kv=elementwise.store_kv,
         paged_attention=PagedAttentionOp(library),
         pack_linear=LinearPacker(library),
+        route_experts=moe.reference_route,
+        pack_experts=moe.reference_experts,
         argmax=sampling.argmax,
         sample=sampling.sample,
         apply_token_bitmask_inplace=sampling.apply_token_bitmask_inplace,

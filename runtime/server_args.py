@@ -64,7 +64,7 @@ class ServerArgs:
         None,
     )
     device: Literal["auto", "cpu", "cuda"] = _arg("where the model runs", "auto")
-    kernel_backend: Literal["auto", "reference", "cpu"] = _arg(
+    kernel_backend: Literal["auto", "reference", "cpu", "triton"] = _arg(
         "which implementation of the kernels", "auto"
     )
     cpu_isa: Literal["amx", "avx512_bf16", "avx512", "avx2", "portable"] | None = _arg(
@@ -257,17 +257,27 @@ def resolve(args: ServerArgs) -> ServerArgs:
 def _check_device(args: ServerArgs) -> None:
     """Refuse what the device cannot do, before a process has started and a model was read."""
     if args.device == "cuda":
-        if not _has_nvidia_gpu():
-            raise ServerArgsError("--device cuda: no NVIDIA GPU is here; leave --device away")
-        if args.kernel_backend == "cpu":
-            raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
-        if args.quantization:
-            raise ServerArgsError(f"--quantization {args.quantization} needs --device cpu")
-        if args.kv_cache_dtype in ("int8", "fp8"):
-            raise ServerArgsError(f"--kv-cache-dtype {args.kv_cache_dtype} needs --device cpu")
-        if args.numa_node is not None:
-            raise ServerArgsError(f"--numa-node {args.numa_node} needs --device cpu")
-        return
+        _check_gpu(args)
+    else:
+        _check_cpu(args)
+
+
+def _check_gpu(args: ServerArgs) -> None:
+    if not _has_nvidia_gpu():
+        raise ServerArgsError("--device cuda: no NVIDIA GPU is here; leave --device away")
+    if args.kernel_backend == "cpu":
+        raise ServerArgsError("--kernel-backend cpu cannot serve --device cuda")
+    if args.quantization:
+        raise ServerArgsError(f"--quantization {args.quantization} needs --device cpu")
+    if args.kv_cache_dtype in ("int8", "fp8"):
+        raise ServerArgsError(f"--kv-cache-dtype {args.kv_cache_dtype} needs --device cpu")
+    if args.numa_node is not None:
+        raise ServerArgsError(f"--numa-node {args.numa_node} needs --device cpu")
+
+
+def _check_cpu(args: ServerArgs) -> None:
+    if args.kernel_backend == "triton":
+        raise ServerArgsError("--kernel-backend triton needs --device cuda")
     try:
         detect_isa(args.cpu_isa)
     except ValueError as error:

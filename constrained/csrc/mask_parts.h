@@ -16,6 +16,7 @@ namespace grammar {
 
 constexpr int32_t kKeepPartNodes = 512;  // walks shorter than this are not worth remembering
 constexpr int32_t kImpure = -1;
+constexpr int32_t kUnseen = INT32_MAX;  // no state has this number
 constexpr int32_t kBulkNodes = 4;        // subtrees smaller than this are walked, not looked through
 
 // Finds the parts of one automaton's states. Where a walk would make too many states it leaves out
@@ -87,7 +88,8 @@ class MaskParts {
     const bool differs_little = loop && is_in_loop(lexeme, loop) && is_in_loop(automaton_.at(base), loop);
     if (loop && !loop->is_cut && !differs_little) base = kDead;
     if (base == kDead && (!loop || loop->is_cut) && lexeme->usual_next != kDead) {
-      if (!lexeme->region_sought) RegionSearch(&automaton_, state, !want_crossings_).run();
+      if (!lexeme->region_sought && automaton_.may_visit(kUnseen))
+        RegionSearch(&automaton_, state, !want_crossings_).run();
       loop = usable_loop(*lexeme);
     }
     if (base != kDead) {

@@ -211,6 +211,10 @@ class JsonNetwork:
         ]
 
     def _check_array(self, shape: ArrayShape) -> list[Formula]:
+        groups = shape.groups
+        is_plain = shape.unique_at is None and shape.max_items is None and not shape.some
+        if is_plain and len(groups) == 1 and not groups[0].prefix:  # the usual case
+            return [groups[0].rest]
         formulas = list(item_formulas(shape))
         if shape.unique_at is not None and (shape.max_items is None or shape.max_items > 1):
             self._check_unique(shape, formulas)

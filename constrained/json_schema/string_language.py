@@ -7,6 +7,7 @@ complement, intersection and comparison of texts are exact.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 from json.encoder import encode_basestring
 
@@ -34,9 +35,10 @@ def escaped_charset(ranges: Ranges) -> Node:
         for first, last in UNESCAPED
         if max(low, first) <= min(high, last)
     )
+    lowest = min((low for low, _ in ranges), default=ESCAPED[-1] + 1)
     escapes = [
         literal(spelled(chr(code)))
-        for code in ESCAPED
+        for code in ESCAPED[bisect_left(ESCAPED, lowest) :]
         if any(low <= code <= high for low, high in ranges)
     ]
     return alternate(utf8(plain), *escapes)

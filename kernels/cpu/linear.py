@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..block_weight import BlockWeight, GGUFWeight
+from ..fp8_weight import Fp8Weight
 from ..int8_weight import Int8Weight
 from ..ops.linear import Linear, Weight
 from .elementwise import dense_rows
@@ -119,6 +120,8 @@ class LinearPacker:
             return self._pack_blocks(weight, bias)
         if isinstance(weight, Int8Weight):
             return self._pack_int8(weight, bias)
+        if isinstance(weight, Fp8Weight):  # no CPU here multiplies fp8
+            weight = weight.dequantize().to(torch.bfloat16)
         return self._pack_dense(weight.contiguous(), bias)
 
     def _pack_dense(self, weight: Tensor, bias: Tensor | None) -> PackedLinear:

@@ -44,9 +44,14 @@ def test_instructions_are_chosen_by_flag_or_variable(monkeypatch: pytest.MonkeyP
     assert resolve(parse_args(flags)).cpu_isa == "portable"
 
 
+def test_triton_is_refused_on_a_cpu() -> None:
+    with pytest.raises(ServerArgsError, match="--kernel-backend triton needs --device cuda"):
+        resolve(parse_args(["--kernel-backend", "triton", "--device", "cpu"]))
+
+
 def test_an_unknown_kernel_backend_is_one_line() -> None:
     with pytest.raises(ServerArgsError, match="--kernel-backend") as refusal:
-        parse_args(["--kernel-backend", "triton"])
+        parse_args(["--kernel-backend", "vulkan"])
     assert "\n" not in str(refusal.value)
 
 
