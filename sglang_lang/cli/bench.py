@@ -159,7 +159,7 @@ def startup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _start(flags: dict[str, str], idle_seconds: float) -> dict[str, float]:
+def _start(flags: dict[str, Any], idle_seconds: float) -> dict[str, float]:
     """One start: seconds of its phases and until the first answer, then memory and idle CPU."""
     begin = time.perf_counter()
     with sgl.Runtime(**flags) as server:

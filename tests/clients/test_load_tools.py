@@ -21,6 +21,10 @@ TOKENIZER, REVISION = "tests/bytes", "0" * 40
 pytestmark = [pytest.mark.slow, pytest.mark.clients]
 
 
+def needs(tool: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not (BIN / tool).exists(), reason=f"{tool} is not installed")
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hub cache that holds the tokenizer the tools make their prompts with."""
@@ -36,8 +40,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, hub: Path, tool: str, *arguments: str) -> None:
     """Run one of the tools in ``folder``, without a network."""
-    if not (BIN / tool).exists():
-        pytest.skip(f"{tool} is not installed")
     done = subprocess.run(
         [BIN / tool, *arguments],
         cwd=folder,
@@ -50,6 +52,7 @@ def run(folder: Path, hub: Path, tool: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
+@needs("guidellm")
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_guidellm(openai_url: str, hub: Path, tmp_path: Path, route: str) -> None:
     target = openai_url.removesuffix("/v1")
@@ -72,6 +75,7 @@ def test_guidellm(openai_url: str, hub: Path, tmp_path: Path, route: str) -> Non
     assert counts["successful"] == REQUESTS and counts["errored"] == 0, counts
 
 
+@needs("aiperf")
 @pytest.mark.parametrize("kind", ["chat", "completions", "responses", "embeddings"])
 def test_aiperf(openai_url: str, hub: Path, tmp_path: Path, kind: str) -> None:
     url = openai_url.removesuffix("/v1")
