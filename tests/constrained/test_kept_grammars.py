@@ -14,7 +14,7 @@ import pytest
 
 from sglang_lang.constrained import kept_grammars, native_backend
 from sglang_lang.constrained.backend import CompiledGrammar
-from sglang_lang.constrained.compiler import GrammarCompiler, GrammarLimits
+from sglang_lang.constrained.compiler import GrammarCompiler, GrammarKind, GrammarLimits
 from sglang_lang.constrained.errors import GrammarError
 from sglang_lang.constrained.file_store import FileStore
 from sglang_lang.constrained.grammar import NetworkGrammar
@@ -137,10 +137,11 @@ def test_regexes_and_tool_calls_are_kept_too(tmp_path: Path) -> None:
     frame = dict.fromkeys(("opening", "separator", "closing"), "") | {"begin": "<", "end": ">"}
     call = {"properties": {"name": {"const": "f"}}, "required": ["name"], "type": "object"}
     tools = json.dumps(frame | {"calls": [call], "min": 1, "max": 2})
-    for kind, value, text in (
+    kept: list[tuple[GrammarKind, str, bytes]] = [
         ("regex", r"(ab|c[de])+f", b"abcef"),
         ("tool_calls", tools, b'<{"name": "f"}>'),
-    ):
+    ]
+    for kind, value, text in kept:
         first = compiler_at(tmp_path)
         expected = masks(first.compile(kind, value), text)
         first.save()

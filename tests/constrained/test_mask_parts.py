@@ -60,7 +60,7 @@ REGEXES = st.recursive(
 def made_up_tokens(count: int) -> list[bytes]:
     """Texts of up to 30 characters, some of which begin or end within one."""
     rng = np.random.default_rng(5)
-    tokens = set()
+    tokens: set[bytes] = set()
     while len(tokens) < count:
         pieces = rng.choice(PIECES, 1 + int(rng.integers(12) ** 2 // 5))
         text = "".join(pieces.tolist()).encode()
@@ -129,6 +129,7 @@ def test_a_mask_is_written_to_rows_that_are_there_and_long_enough() -> None:
     for row in (2, -1):
         with pytest.raises(IndexError, match=f"row {row} "):
             machine.fill(machine.start, bitmask, row)
+    wrong: Any
     for wrong in (bitmask[:, 1:], bitmask[0], bitmask.astype(np.int64)):
         with pytest.raises(ValueError, match="int32 words a row"):
             machine.fill(machine.start, wrong, 0)

@@ -51,10 +51,10 @@ def test_a_view_outlives_the_file_it_was_read_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(safetensors_weights, "REOPEN_BYTES", 0)
-    source = open_checkpoint(str(folder)).weights(torch.float32)
-    first = source.read("a", (2, 3))
-    assert [source.read("b", (4,)).tolist() for _ in range(2)] == [[0.0] * 4] * 2
-    assert torch.equal(first, source.read("a", (2, 3)))
+    weights = Weights(open_checkpoint(str(folder)).weights(torch.float32), torch.float32, CPU)
+    first = weights.take("a", 2, 3)
+    assert [weights.take("b", 4).tolist() for _ in range(2)] == [[0.0] * 4] * 2
+    assert torch.equal(first, weights.take("a", 2, 3))
 
 
 def test_the_authors_own_copy_of_the_weights_is_not_read(folder: Path) -> None:
