@@ -113,7 +113,6 @@ class TileAttention {
     partials(data).clear();
     long begin = std::max(split * SPLIT, first_key() / BLOCK * BLOCK);
     long end = std::min((split + 1) * SPLIT, tile_.end_key);
-    touch_first(begin, std::min<long>(PANEL, end - begin));
     for (long block = begin; block < end; block += BLOCK)
       run_block(block, std::min(BLOCK, end - block), data);
   }
@@ -191,7 +190,7 @@ class TileAttention {
   void run_block(long block, long keys, float* data) {
     keys_ = open_block(layer_.k_cache, block, keys, SCRATCH_KEY_BLOCK);
     values_ = open_block(layer_.v_cache, block, keys, SCRATCH_VALUE_BLOCK);
-    score(block, keys);
+    score(keys);
     long panels = (keys + PANEL - 1) / PANEL;
     float* rescales = scratch<float>(SCRATCH_RESCALES, rows_);
     Element* probs = scratch<Element>(SCRATCH_PROBS, rows_ * BLOCK);
@@ -204,14 +203,14 @@ class TileAttention {
   }
 
   // scores(h)[panel][row][0:32] = q . k, for the panels of this block.
-  void score(long block, long keys) {
+  void score(long keys) {
     char* packed = scratch<char>(SCRATCH_KEYS, groups_ * PANEL_ROW);
     scores_ = scratch<f32x16>(SCRATCH_SCORES, tile_.num_heads * (BLOCK / LANES) * rows_);
+    touch(keys);
     for (long first = 0; first < keys; first += PANEL) {
       long present = std::min<long>(PANEL, keys - first);
       for (long h = 0; h < tile_.num_heads; h++) {
         auto rows = rows_of(keys_, h, first);
-        prefetch(h, block, first, present);
         f32x16* out = scores(h) + first / PANEL * rows_ * 2;
         if (few_) {
           auto columns = columns_ + h * groups_ * few_lanes(rows_);
@@ -224,21 +223,12 @@ class TileAttention {
     }
   }
 
-  // Brings the first keys of a split near; all others are on their way while those before them are
-  // worked on.
-  void touch_first(long key, long keys) const {
-    if (has_eight_bits(layer_.cache_dtype)) return;
-    auto rows = open_block(layer_.k_cache, key, keys, SCRATCH_KEY_BLOCK);
-    touch_rows(rows, keys, tile_.num_heads * layer_.head_dim);
-  }
-
-  // Asks for the values of a head's panel of keys, and for its next keys. Those of eight bits were read
-  // as they were decoded.
-  void prefetch(long h, long block, long first, long keys) const {
-    if (has_eight_bits(layer_.cache_dtype)) return;
-    long next = std::clamp<long>(tile_.end_key - block - first - PANEL, 0, PANEL);
-    prefetch_rows(rows_of(values_, h, first), keys, layer_.head_dim);
-    prefetch_rows(rows_of(keys_, h, first + PANEL), next, layer_.head_dim);
+  // Brings the block's keys near, and its values: the longer the run, the better it is foreseen.
+  void touch(long keys) const {
+    if (has_eight_bits(layer_.cache_dtype)) return;  // decoding has read them
+    long width = tile_.num_heads * layer_.head_dim;
+    touch_rows(rows_of(keys_, 0, 0), keys, width);
+    touch_rows(rows_of(values_, 0, 0), keys, width);
   }
 
   // Turns a row's scores into weights relative to its largest score so far, and returns what its

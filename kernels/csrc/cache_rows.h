@@ -49,7 +49,9 @@ struct InOrder {
 template <int COUNT>
 constexpr InOrder<COUNT> IN_ORDER;
 
-// Reads a byte of every cache line of some rows, in the order of memory, which the hardware foresees.
+// Reads a byte of every cache line of some rows, in the order of memory, and so brings them
+// near: three times as fast as prefetching, or as reading one head's part of each row, because the
+// hardware foresees what is read in order and nothing else.
 template <class Element>
 INLINE void touch_rows(const CacheRows<Element>& rows, long tokens, long width) {
   for (long i = 0; i < tokens; i++)
@@ -57,15 +59,6 @@ INLINE void touch_rows(const CacheRows<Element>& rows, long tokens, long width) 
       char c = reinterpret_cast<const char*>(rows[i])[byte];
       asm volatile("" : : "r"(c));
     }
-}
-
-// Asks for `width` channels of some rows, to be there when they are worked on a little later. Into the
-// second level: the first has room for too few lines on their way.
-template <class Element>
-INLINE void prefetch_rows(const CacheRows<Element>& rows, long tokens, long width) {
-  for (long i = 0; i < tokens; i++)
-    for (long byte = 0; byte < width * long(sizeof(Element)); byte += 64)
-      __builtin_prefetch(reinterpret_cast<const char*>(rows[i]) + byte, 0, 2);
 }
 
 // Up to 32 keys become the columns of a panel along the head's channels; missing keys become 0.
