@@ -144,9 +144,15 @@ def _first_stop(text: str, stops: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _is_plain(options: GenOptions) -> bool:
-    """Whether the value is free text, of which nothing else is asked."""
+    """Whether the value is free text that depends on nothing but the text before it.
+
+    Penalties count what a call has written itself, and a seed starts with the call, so values
+    behind the first would differ from those of calls of their own.
+    """
     others = (options.regex, options.json_schema, options.return_logprob, options.top_logprobs_num)
-    return (options.n or 1) == 1 and not any(others)
+    penalties = (options.frequency_penalty, options.presence_penalty, options.repetition_penalty)
+    is_seeded = options.seed is not None and options.temperature != 0
+    return (options.n or 1) == 1 and not any(others) and not any(penalties) and not is_seeded
 
 
 def _sampling(options: GenOptions) -> GenOptions:

@@ -57,20 +57,25 @@ class LongestPrefixMatch(SchedulePolicy):
 
 
 class DepthFirstWeight(SchedulePolicy):
-    """Depth first through the tree of the waiting prompts.
+    """Depth first through the trees of the waiting prompts, one tree for each namespace.
 
     Of the branches at a fork the cached one goes first, then the one that most requests wait for.
+    Namespaces go as their first requests came: no tenant's place tells what another has cached.
     """
 
     def __init__(self, kv: KVCache) -> None:
         self._kv = kv
 
     def order(self, waiting: Sequence[Req]) -> Sequence[Req]:
-        leaves = [
-            _Leaf(req.tokens.tobytes(), req, self._kv.cached_len(req)) for req in waiting[:WINDOW]
-        ]
-        leaves.sort(key=lambda leaf: leaf.key)
-        return list(_depth_first(leaves, 0)) if leaves else []
+        trees: dict[str | None, list[_Leaf]] = {}
+        for req in waiting[:WINDOW]:
+            leaf = _Leaf(req.tokens.tobytes(), req, self._kv.cached_len(req))
+            trees.setdefault(req.request.extra_key, []).append(leaf)
+        ordered: list[Req] = []
+        for leaves in trees.values():
+            leaves.sort(key=lambda leaf: leaf.key)
+            ordered += _depth_first(leaves, 0)
+        return ordered
 
 
 class LongestOutputFirst(SchedulePolicy):
@@ -108,7 +113,10 @@ class HighestPriority(SchedulePolicy):
         return not is_old(running) and _priority(waiting) - _priority(running) > self._threshold
 
     def retracts_first(self, running: Sequence[Req]) -> Req:
-        return min(running, key=lambda req: (_priority(req), req.output_len, -req.prompt_len))
+        def loss(req: Req) -> tuple[bool, int, int, int]:
+            return is_old(req), _priority(req), req.output_len, -req.prompt_len
+
+        return min(running, key=loss)
 
 
 def schedule_policy(

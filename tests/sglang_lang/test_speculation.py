@@ -173,6 +173,27 @@ def test_other_sampling_is_not_served_from_what_was_written() -> None:
     assert [request["temperature"] for request in server.requests] == [0, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ({"frequency_penalty": 0.5}, 2),
+        ({"presence_penalty": 0.5}, 2),
+        ({"seed": 7, "temperature": 0.5}, 2),
+        ({"seed": 7, "temperature": 0}, 1),
+    ],
+)
+def test_what_depends_on_the_call_is_not_written_ahead(options: dict[str, Any], calls: int) -> None:
+    @sgl.function(num_api_spec_tokens=64)
+    def program(s: sgl.ProgramState) -> None:
+        fill(s, ["Name", "Born"], **options)
+
+    with openai_server(Biographer()) as server:
+        backend = OpenAI("m", False, base_url=server.url, api_key="key")
+        program.run(backend=backend)
+        backend.shutdown()
+    assert len(server.requests) == calls
+
+
 def test_bind_and_fork_keep_writing_ahead() -> None:
     @sgl.function(num_api_spec_tokens=64)
     def program(s: sgl.ProgramState, intro: str) -> None:

@@ -80,13 +80,13 @@ class Completion:
             if i not in latest:
                 text = self._echo(parts[i]) + text
             latest[i] = generation
+            if not text and generation.finish is None:
+                continue  # logprobs of half a character come with its other half
             logprobs = self._logprobs(generation, sent_logprobs[i], sent_chars[i])
             if generation.output_logprobs is not None:
                 sent_logprobs[i] = len(generation.output_logprobs.values)
             if logprobs is not None:
                 sent_chars[i] += sum(map(len, logprobs["tokens"]))
-            if not text and generation.finish is None:
-                continue
             chunk = self._response([self._choice(i, generation, text, logprobs)])
             if options.continuous_usage_stats:
                 chunk["usage"] = usage([generation])

@@ -79,6 +79,18 @@ def test_dfs_weight_goes_on_in_the_branch_that_is_cached() -> None:
     assert rids(DepthFirstWeight(scheduler.kv), reqs) == "3012"
 
 
+def test_dfs_weight_keeps_namespaces_apart() -> None:
+    scheduler = Toy().build()
+    scheduler.send(request("warm", [1, 2, 3, 4, 5, 6]))
+    scheduler.run()
+    reqs = waiting([7, 7, 1], [1, 2, 3, 4, 9])
+    for req in reqs:
+        req.request.extra_key = "tenant"
+    others = waiting([1, 2, 3, 4, 8], [1, 2, 3, 4, 9])
+    policy = DepthFirstWeight(scheduler.kv)
+    assert policy.order(reqs + others) == [*policy.order(reqs), *policy.order(others)]
+
+
 def test_lof_starts_the_longest_outputs_first() -> None:
     reqs = [Req(request(str(i), [1], n), 0, 256) for i, n in enumerate((5, 90, 20))]
     assert rids(LongestOutputFirst(), reqs) == "120"
@@ -102,6 +114,7 @@ def test_only_a_priority_greater_by_more_than_the_threshold_preempts() -> None:
     assert not policy.preempts(high, low)
     low.passed_over = MAX_PASSED_OVER
     assert not policy.preempts(higher, low)
+    assert policy.retracts_first([low, high]) is high
 
 
 # --------------------------------------------------------------------------- fairness

@@ -62,6 +62,18 @@ async def test_echo_and_offsets_go_on_through_a_stream(client: httpx.AsyncClient
         assert joined == whole["logprobs"][name]
 
 
+async def test_logprobs_of_half_a_character_come_with_its_other_half(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"prompt": "aéz", "logprobs": 1, "max_tokens": 4}
+    whole = (await client.post("/v1/completions", json=body)).json()["choices"][0]
+    assert len(whole["logprobs"]["tokens"]) == 4
+    chunks = events((await client.post("/v1/completions", json=body | {"stream": True})).text)
+    for name in ("tokens", "text_offset", "token_logprobs", "top_logprobs"):
+        joined = [x for chunk in chunks for x in chunk["choices"][0]["logprobs"][name]]
+        assert joined == whole["logprobs"][name]
+
+
 @pytest.mark.parametrize("model", [None, "", "default", "unknown", "echo"])
 async def test_names_of_the_served_model(client: httpx.AsyncClient, model: str | None) -> None:
     response = await client.post("/v1/completions", json={"model": model, "prompt": "x"})
