@@ -20,7 +20,6 @@ ADMIN_PATHS = frozenset(
     {
         "/abort_request",
         "/close_session",
-        "/configure_logging",
         "/continue_generation",
         "/flush_cache",
         "/open_session",
@@ -29,7 +28,6 @@ ADMIN_PATHS = frozenset(
         "/radix_tree",
         "/release_memory_occupation",
         "/resume_memory_occupation",
-        "/set_internal_state",
         "/start_profile",
         "/stop_profile",
         "/unpin_prefix",
