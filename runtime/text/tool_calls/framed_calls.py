@@ -67,9 +67,12 @@ class FramedCallParser:
         if self._state is _State.CALL and not self._is_open:
             return self._give_back(self._frame + self._scanner.raw + self._text)
         if self._state is _State.HEADER:
-            rest = self._without_literals(self._frame + self._text).strip(_BETWEEN)
+            text = self._frame + self._text
+            rest = self._without_literals(text)
+            # A bracket belongs to calls only where a call or its mark came with it.
+            rest = rest.strip(_BETWEEN if self._count or rest != text else None)
             if rest and not self._is_cut_off(rest):
-                return self._give_back(self._frame + self._text)
+                return self._give_back(text)
         if self._state in (_State.START, _State.TEXT):
             rest = self._text.strip() if self._count else self._text
             return self._give_back(self._text) if rest and not self._is_cut_off(rest) else []

@@ -64,7 +64,6 @@ class PythonicCallParser:
         found = first_of(self._text, self._markers)
         if self._at_start and stripped.startswith("["):
             self._in_calls = True
-            self._text = stripped
             return []
         if found is not None:
             place, marker = found
@@ -84,7 +83,7 @@ class PythonicCallParser:
             self._text = self._text.partition(self._leave)[2].lstrip()
             self._in_calls = False
             return []
-        name = head.strip(" \n\t,[]")
+        name = head.strip().strip(" \n\t,[]")
         if not parenthesis:
             if self._count or _may_become(name, self._names):
                 return []
