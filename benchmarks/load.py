@@ -186,11 +186,21 @@ async def measure(target: Target, names: Sequence[str], seed: int, scale: float)
         print(json.dumps(row(name, answers, seconds, **more)), flush=True)
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+Measure = Callable[[Target, Sequence[str], int, float], Awaitable[None]]
+
+
+async def run(description: str | None, works: Sequence[str], measure: Measure) -> None:
+    """Read the command line of a load script, and measure the server it names.
+
+    Args:
+        description: what ``--help`` says.
+        works: the names of all works, which is what is measured if none is named.
+        measure: takes the server, the names, the seed and the part of the requests of each work.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("url")
     parser.add_argument("model")
-    parser.add_argument("--work", default=",".join(WORKS))
+    parser.add_argument("--work", default=",".join(works))
     parser.add_argument("--scale", type=float, default=1.0, help="part of the requests of each")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -198,9 +208,8 @@ async def main() -> None:
     async with httpx.AsyncClient(
         base_url=args.url, timeout=TIMEOUT_SECONDS, limits=limits
     ) as client:
-        target = Target(client, args.model)
-        await measure(target, args.work.split(","), args.seed, args.scale)
+        await measure(Target(client, args.model), args.work.split(","), args.seed, args.scale)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(run(__doc__, [*WORKS], measure))

@@ -8,7 +8,6 @@ with its logprobs, which is how programs select against the OpenAI API.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
@@ -17,16 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
-from benchmarks.load import (
-    CONNECTIONS,
-    KEEP_ALIVE_SECONDS,
-    TIMEOUT_SECONDS,
-    Answer,
-    Target,
-    row,
-)
+from benchmarks.load import Answer, Target, row, run
 from benchmarks.prefix_workloads import SHARING, Program
 
 CHOICES_ROUTE = "/score_choices"
@@ -105,21 +95,5 @@ async def measure(target: Target, names: Sequence[str], seed: int, scale: float)
         print(json.dumps(row(name, client.answers, seconds)), flush=True)
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url")
-    parser.add_argument("model")
-    parser.add_argument("--work", default=",".join(SHARING))
-    parser.add_argument("--scale", type=float, default=1.0, help="part of the requests of each")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    limits = httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS)
-    async with httpx.AsyncClient(
-        base_url=args.url, timeout=TIMEOUT_SECONDS, limits=limits
-    ) as http_client:
-        target = Target(http_client, args.model)
-        await measure(target, args.work.split(","), args.seed, args.scale)
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(run(__doc__, [*SHARING], measure))
