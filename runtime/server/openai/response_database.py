@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from ..owned_folder import OwnedFolder
 from .stored_response import StoredResponse
+
+logger = logging.getLogger(__name__)
 
 MAX_SAVED = 100_000
 MAX_SAVED_BYTES = 4 << 30
@@ -53,7 +57,7 @@ class ResponseDatabase:
 
     def put(self, response: StoredResponse) -> None:
         """Save a response as it is now."""
-        self._thread.submit(self._put, response.id, _encode(response))
+        self._later(self._put, response.id, _encode(response))
 
     def get(self, response_id: str) -> StoredResponse | None:
         """A saved response; one that was still being worked on has failed since."""
@@ -66,13 +70,16 @@ class ResponseDatabase:
         return response
 
     def remove(self, response_id: str) -> None:
-        self._thread.submit(self._delete, response_id)
+        self._later(self._delete, response_id)
 
     def close(self) -> None:
         """Finish what is being written."""
         self._thread.shutdown()
         self._connection.close()
         self._folder.release()
+
+    def _later(self, work: Callable[..., None], *args: object) -> None:
+        self._thread.submit(work, *args).add_done_callback(_tell_failure)
 
     # ------------------------------------------------------------------ in the thread
 
@@ -98,3 +105,9 @@ class ResponseDatabase:
         for size, _ in self._select(response_id):
             self._connection.execute("DELETE FROM responses WHERE id = ?", (response_id,))
             self._count, self._bytes = self._count - 1, self._bytes - size
+
+
+def _tell_failure(done: Future[None]) -> None:
+    """Nobody waits for a write: what goes wrong with it is said here."""
+    if (error := done.exception()) is not None:
+        logger.error("the responses on disk are not up to date: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,18 @@ def test_a_response_whose_server_ended_has_failed(tmp_path: Path) -> None:
     found = again.get("a")
     again.close()
     assert found is not None and found.status == "failed" and found.error
+
+
+def test_a_response_that_cannot_be_saved_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = ResponseDatabase(tmp_path)
+    with sqlite3.connect(tmp_path / "responses.sqlite3") as other:
+        other.execute("DROP TABLE responses")
+    other.close()
+    database.put(stored("a", 1))
+    database.close()
+    assert "no such table" in caplog.text
 
 
 async def test_a_restarted_server_goes_on_with_a_response(tmp_path: Path) -> None:
